@@ -1,0 +1,267 @@
+"""What medcam says about a series: prediction, explanation, uncertainty, regions, decision, and what a human said back.
+
+All records are frozen and serialisable; the arrays of an explanation are kept beside the JSON.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from medcam.grid import Grid
+from medcam.record import Record
+from medcam.study import Kind, Reason
+
+Unit = Literal["logit", "score drop", "arbitrary"]
+Outcome = Literal["flagged", "not flagged", "refer"]
+Agreement = Literal["accept", "reject", "unsure"]
+
+CAPTION = "Shows what influenced the score, not the outline of a lesion."
+
+
+@dataclass(frozen=True)
+class Prediction(Record):
+    """The score of one finding on one series."""
+
+    finding: str
+    score: float
+    """In [0, 1]. Called by `score_name` wherever it is shown: without calibration it is not a probability."""
+    logit: float
+    threshold: float
+    threshold_origin: str
+    """Where the threshold came from, e.g. "Youden on 60 validation phantoms"."""
+    score_name: str = "uncalibrated score"
+    part_scores: tuple[float, ...] = ()
+    """Scores of frames or tiles before they were pooled; empty where the series was scored whole."""
+    pooling: str = ""
+
+
+@dataclass(frozen=True)
+class Uncertainty(Record):
+    """How far the score moves when the input or the network is disturbed."""
+
+    method: str
+    scores: Mapping[str, float]
+    """Score by name of the disturbance."""
+    score_sd: float
+
+
+@dataclass(frozen=True)
+class Explanation(Record):
+    """Evidence for one finding at the layer's own resolution, and where its cells lie."""
+
+    method: str
+    layer: str
+    target: str
+    unit: Unit
+    signed: bool
+    class_specific: bool
+    grid: Grid
+    """Of the evidence: cells sit where their receptive fields are."""
+    input_grid: Grid
+    """Of the model's input: outside of it nothing was looked at."""
+    evidence: npt.NDArray[np.float32]
+    """(*grid.shape), raw."""
+    spread: npt.NDArray[np.float32] | None = None
+    """(*grid.shape): standard deviation of the evidence over the disturbances, in the same unit."""
+    display_range: tuple[float, float] = (0.0, 1.0)
+    """Evidence values shown as no colour and full colour: one range for the whole series."""
+    alignment: str = "composed"
+    """How the cells' places were had: "composed" (kernel, stride, padding), "measured" (a probe) or "assumed"."""
+    notes: tuple[str, ...] = ()
+    """What the reader of the map must know, e.g. that it is empty."""
+
+
+@dataclass(frozen=True)
+class Region(Record):
+    """A connected part of the evidence above a threshold, on the grid of the source series."""
+
+    start: tuple[int, ...]
+    stop: tuple[int, ...]
+    """Box on the source grid, [start, stop) per axis."""
+    peak: tuple[int, ...]
+    """Source index of the strongest evidence."""
+    peak_value: float
+    mass: float
+    """Share of the series' positive evidence that lies in the region."""
+    threshold: float
+    """Evidence value at which the region was cut out."""
+    size_mm: tuple[float, ...] | None = None
+    """Of the box along its spatial axes; None where millimetres are not known."""
+    centre_mm: tuple[float, float, float] | None = None
+    """Of the box: RAS in patient space, (x, y, 0) on a detector."""
+    interval_s: tuple[float, float] | None = None
+    """Of a cine: from the first frame's beginning to the last frame's end."""
+
+
+@dataclass(frozen=True)
+class Decision(Record):
+    """What the score means for the worklist. "not flagged" never means normal."""
+
+    outcome: Outcome
+    reasons: tuple[str, ...]
+    demonstration: bool = False
+    """A demonstration model looked at something else than a phantom."""
+
+    @property
+    def text(self) -> str:
+        """The words to show: a demonstration model decides nothing about a patient."""
+        return "demonstration only" if self.demonstration else self.outcome
+
+
+@dataclass(frozen=True)
+class KeyImage(Record):
+    """A display copy of one source plane, kept in the case's folder."""
+
+    index: int | None
+    """Slice or frame on the source grid; None for an image or slide."""
+    file: str
+    """PNG in the case's folder, the whole plane at `window`, never with an overlay."""
+    window: tuple[float, float] | None
+    caption: str
+
+
+@dataclass(frozen=True)
+class LeftOut(Record):
+    """A series of the same study that this pipeline did not score, and why."""
+
+    description: str
+    reason: Reason
+
+
+@dataclass(frozen=True)
+class Provenance(Record):
+    """Enough to repeat the result: what ran, on which bytes, in which steps."""
+
+    medcam_version: str
+    libraries: Mapping[str, str]
+    pipeline: str
+    pipeline_hash: str
+    model: str
+    model_version: str
+    model_hash: str
+    source_hash: str
+    """SHA-256 over the source files' bytes, in array order."""
+    steps: tuple[str, ...]
+    """From stored value to model input, in order."""
+    device: str
+    created: str
+    """UTC, ISO 8601."""
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Case(Record):
+    """One pipeline's answer about one series: the unit of review and report."""
+
+    key: str
+    study_key: str
+    patient_key: str
+    pipeline: str
+    question: str
+    finding: str
+    modality: str
+    kind: Kind
+    facts: Mapping[str, str]
+    grid: Grid
+    """Of the source series."""
+    phantom: bool
+    prediction: Prediction
+    uncertainty: Uncertainty
+    explanation: Explanation
+    regions: tuple[Region, ...]
+    decision: Decision
+    key_images: tuple[KeyImage, ...]
+    selection: str
+    """Why this series was taken."""
+    left_out: tuple[LeftOut, ...]
+    limits: str
+    provenance: Provenance
+    codes: Mapping[str, tuple[str, str, str]] = field(default_factory=dict)
+    """Coded concepts (value, scheme, meaning) by role: finding, site."""
+
+    @property
+    def where(self) -> str:
+        """Where the strongest evidence lies, in the words of the modality."""
+        return place(self)
+
+
+def place(case: Case) -> str:
+    """The peak region in a few words: slice or seconds, size and share of the evidence."""
+    if not case.regions:
+        return "no region"
+    region = case.regions[0]
+    words = []
+    if case.kind == "volume":
+        words.append(f"slices {region.start[0] + 1}-{region.stop[0]}, peak {region.peak[0] + 1}")
+    if region.interval_s is not None:
+        words.append(f"{region.interval_s[0]:.1f}-{region.interval_s[1]:.1f} s, peak frame {region.peak[0] + 1}")
+    row, column = region.peak[-2:]
+    words.append(f"row {row}, column {column}")
+    if region.size_mm is not None:
+        at = " at the detector" if case.grid.space == "detector" else ""
+        words.append(" x ".join(f"{size:.2g}" if size < 1 else f"{size:.0f}" for size in region.size_mm) + f" mm{at}")
+    return ", ".join(words)
+
+
+@dataclass(frozen=True)
+class Verdict(Record):
+    """What one reader said about one case, once; later verdicts are new rows."""
+
+    case_key: str
+    reader: str
+    agreement: Agreement
+    reason: str = ""
+    comment: str = ""
+    time: str = ""
+    """UTC, ISO 8601."""
+    model_version: str = ""
+    model_hash: str = ""
+    first_read: str = ""
+    """Before the AI was shown: "present", "absent" or "uncertain", locked before the reveal; "" if not asked."""
+
+
+@dataclass(frozen=True)
+class Refusal(Record):
+    """A series that a pipeline was asked about and did not score."""
+
+    study_key: str
+    pipeline: str
+    description: str
+    status: Literal["skipped", "refused", "failed"]
+    reason: Reason
+
+
+def decide(
+    prediction: Prediction, uncertainty: Uncertainty, demonstration: bool, refer_within: float = 1.0
+) -> Decision:
+    """Flag above the threshold; refer where the disturbed scores straddle it.
+
+    Args:
+        demonstration: a demonstration model looked at something else than a phantom.
+        refer_within: refer when the score lies within this many score SDs of the threshold.
+    """
+    distance = abs(prediction.score - prediction.threshold)
+    if uncertainty.score_sd > 0 and distance < refer_within * uncertainty.score_sd:
+        why = f"{prediction.score_name} {prediction.score:.2f} is within one SD ({uncertainty.score_sd:.2f})"
+        return Decision("refer", (f"{why} of the threshold {prediction.threshold:.2f}",), demonstration)
+    above = prediction.score >= prediction.threshold
+    relation = "at or above" if above else "below"
+    why = f"{prediction.score_name} {prediction.score:.2f} is {relation} the threshold {prediction.threshold:.2f}"
+    return Decision("flagged" if above else "not flagged", (why,), demonstration)
+
+
+def summary(case: Case) -> dict[str, Any]:
+    """One row of a table about a case."""
+    return {
+        "case": case.key,
+        "pipeline": case.pipeline,
+        "finding": case.finding,
+        "modality": case.modality,
+        "decision": case.decision.text,
+        "score": case.prediction.score,
+        "score_sd": case.uncertainty.score_sd,
+        "where": case.where,
+    }
