@@ -61,7 +61,8 @@ def composite(
 ) -> Dataset:
     """A dataset with the Patient, General Study, General Series, General Equipment and SOP Common modules filled in.
 
-    `number` becomes the InstanceNumber. Acquisition and content times are the study's; the caller adds the image modules.
+    `number` becomes the InstanceNumber. Acquisition and content times are the study's; the caller adds the image
+    modules.
     """
     dataset = Dataset()
     dataset.SpecificCharacterSet = "ISO_IR 192"
@@ -93,7 +94,10 @@ def composite(
 
 
 def save(dataset: Dataset, path: Path, transfer_syntax: str = ExplicitVRLittleEndian) -> Path:
-    """Write a Part 10 file, making its folder; the bytes depend on the dataset alone. Pixel data must already fit the syntax."""
+    """Write a Part 10 file, making its folder; the bytes depend on the dataset alone.
+
+    Pixel data must already be in the form that `transfer_syntax` asks for.
+    """
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = dataset.SOPClassUID, dataset.SOPInstanceUID
     meta.TransferSyntaxUID = UID(transfer_syntax)

@@ -15,8 +15,8 @@ SPATIAL_AXES = {"CT": 3, "DX": 2, "US": 3, "SM": 2}  # CT (D, H, W), DX (H, W), 
 class Lesion:
     """One planted finding, in array order of the phantom it belongs to.
 
-    Arguments: `kind` in the field's words ("solid nodule"); `box` (start, stop) index per axis, stop exclusive; `centre`
-    index per axis, where whole numbers are voxel centres; `size_mm` the largest diameter in mm.
+    Arguments: `kind` in the field's words ("solid nodule"); `box` (start, stop) index per axis, stop exclusive;
+    `centre` index per axis, where whole numbers are voxel centres; `size_mm` the largest diameter in mm.
     """
 
     kind: str
@@ -26,7 +26,7 @@ class Lesion:
 
     @classmethod
     def of_mask(cls, kind: str, mask: NDArray[np.bool_], size_mm: float) -> Lesion:
-        """The lesion that covers exactly `mask`: its bounding box and centre of mass. ValueError if the mask is empty."""
+        """The lesion that covers exactly `mask`: bounding box and centre of mass. ValueError if the mask is empty."""
         index = np.nonzero(mask)
         if not len(index[0]):
             raise ValueError(f"the mask of the {kind} is empty")
@@ -39,11 +39,12 @@ class Lesion:
 class Phantom:
     """One synthetic image with exact truth.
 
-    `modality` and `pixels`: "CT" (D, H, W) float32 HU, d towards the head, h towards the back, w towards the patient's left;
+    `modality` and `pixels`: "CT" (D, H, W) float32 HU, d towards the head, h to the back, w to the patient's left;
     "DX" (H, W) float32 in [0, 1], bright = dense; "US" (T, H, W, 3) uint8; "SM" (H, W, 3) uint8.
     `mask` bool, lesion pixels, shape of `pixels` without channels; `label` 1 if and only if the mask has any.
     `spacing` mm per axis in array order (US: row, column). `frame_times_s` seconds of each frame (US, else empty).
-    `distractors` names what is in the picture that has nothing to do with the label. ValueError if these disagree.
+    `distractors` names what is in the picture but unrelated to the label. `view` is PA or AP (DX, else empty).
+    ValueError if mask, label and lesions disagree.
     """
 
     modality: str
@@ -54,6 +55,7 @@ class Phantom:
     lesions: tuple[Lesion, ...]
     frame_times_s: tuple[float, ...] = ()
     distractors: tuple[str, ...] = ()
+    view: str = ""
 
     def __post_init__(self) -> None:
         if self.mask.shape != self.pixels.shape[: SPATIAL_AXES[self.modality]]:
