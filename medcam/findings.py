@@ -121,6 +121,8 @@ class KeyImage(Record):
     """PNG in the case's folder, the whole plane at `window`, never with an overlay."""
     window: tuple[float, float] | None
     caption: str
+    grid: Grid | None = None
+    """Of the picture where it is not the source plane at full resolution: a slide's overview."""
 
 
 @dataclass(frozen=True)

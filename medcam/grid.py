@@ -172,7 +172,7 @@ def resample(
 
 
 def _between(target: Grid, source: Grid, axes: int, first: int) -> Matrix:
-    """Matrix (axes + 1, axes + 1) from a homogeneous index of `target`, its first axis begun at `first`, to `source`."""
+    """Matrix (axes + 1, axes + 1) from an index of `target`, whose first axis begins at `first`, to one of `source`."""
     both = np.linalg.inv(source.matrix) @ target.matrix
     kept = [*range(3 - axes, 3), 3]
     matrix = both[np.ix_(kept, kept)]
@@ -246,9 +246,10 @@ def _scattered(
         for corner in range(1 if nearest else 2**axes):
             chosen = [pair[corner >> row & 1] for row, pair in enumerate(corners)]
             share = np.prod(np.stack([part for _, part in chosen]), axis=0) if not nearest else 1.0
-            at: tuple[Any, ...] = (..., *(index for index, _ in chosen))
+            at: Any = (..., *(index for index, _ in chosen))
             total = total + values[at] * share
-        result[..., first, *([slice(None)] * (axes - 1))] = total
+        here_at: Any = (..., first, *([slice(None)] * (axes - 1)))
+        result[here_at] = total
     return result
 
 

@@ -130,7 +130,7 @@ class Intake(Record):
 
 
 @dataclass(frozen=True)
-class Pixels:
+class Pixels(Record):
     """A loaded series: values as the source means them, before any model's transforms.
 
     `array` is (H, W), (D, H, W), (T, H, W) or (N, h, w) for the tiles of a slide, with a last axis of 3 when `colour`
