@@ -1,0 +1,1 @@
+"""Reading and judging cases as plain Python: no user interface in here."""
