@@ -39,6 +39,12 @@ class Identifiers(Record):
     accession_number: str = ""
     study_uid: str = ""
     series_uid: str = ""
+    birth_date: str = ""
+    """This and what follows: as DICOM writes it, e.g. YYYYMMDD; a result can then be filed in the right study."""
+    sex: str = ""
+    study_id: str = ""
+    study_date: str = ""
+    study_time: str = ""
 
 
 @dataclass(frozen=True)
