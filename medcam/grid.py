@@ -254,7 +254,9 @@ def _scattered(
 
 
 def _neighbours(along: Matrix, size: int, nearest: bool) -> tuple[npt.NDArray[np.intp], Matrix]:
+    whole = np.rint(along)
     if nearest:
-        return np.rint(along).astype(np.intp), np.zeros_like(along)
+        return whole.astype(np.intp), np.zeros_like(along)
+    along = np.where(np.abs(along - whole) < 1e-6, whole, along)  # so that values on the same cells stay bit for bit
     low = np.floor(along).astype(np.intp).clip(0, max(size - 2, 0))
     return low, along - low

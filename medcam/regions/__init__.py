@@ -1,0 +1,1 @@
+"""From evidence to regions with a size and a place."""
