@@ -214,7 +214,7 @@ def _separable(
     values = values.transpose(*range(lead), *(lead + row for row in order))
     for axis, row in sorted(enumerate(order), key=lambda pair: shape[pair[0]] / source_shape[pair[1]]):
         along = (matrix[row, axis] * np.arange(shape[axis]) + matrix[row, axes]).clip(0, source_shape[row] - 1)
-        low, weight = _neighbours(along, source_shape[row], nearest)
+        low, weight = _neighbours(along, nearest)
         near = values.take(low, axis=lead + axis)
         if not nearest and weight.any():
             span = [-1 if other == lead + axis else 1 for other in range(values.ndim)]
@@ -240,7 +240,7 @@ def _scattered(
         corners = []
         for row, size in enumerate(source_shape):
             along = np.broadcast_to(_coordinates(here, row, (1, *shape[1:])), (1, *shape[1:]))[0].clip(0, size - 1)
-            low, weight = _neighbours(along, size, nearest)
+            low, weight = _neighbours(along, nearest)
             corners.append(((low, 1 - weight), (np.minimum(low + 1, size - 1), weight)))
         total: Any = 0.0
         for corner in range(1 if nearest else 2**axes):
@@ -253,10 +253,10 @@ def _scattered(
     return result
 
 
-def _neighbours(along: Matrix, size: int, nearest: bool) -> tuple[npt.NDArray[np.intp], Matrix]:
+def _neighbours(along: Matrix, nearest: bool) -> tuple[npt.NDArray[np.intp], Matrix]:
     whole = np.rint(along)
     if nearest:
         return whole.astype(np.intp), np.zeros_like(along)
     along = np.where(np.abs(along - whole) < 1e-6, whole, along)  # so that values on the same cells stay bit for bit
-    low = np.floor(along).astype(np.intp).clip(0, max(size - 2, 0))
+    low = np.floor(along).astype(np.intp)
     return low, along - low
