@@ -1,0 +1,92 @@
+"""Ultrasound cine: the scanned region without the screen around it, grey, few enough frames, one size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from monai.data import MetaTensor
+from monai.transforms import Compose, ResizeWithPadOrCrop, SpatialCrop
+
+from medcam.transforms._fit import Fit
+from medcam.transforms._stretch import Stretch
+
+REGION = ("RegionLocationMinY0", "RegionLocationMinX0", "RegionLocationMaxY1", "RegionLocationMaxX1")
+"""Facts that say where the scanned region lies: first row, first column, last row, last column (PS3.3 C.8.5.5)."""
+
+
+def ultrasound(
+    facts: Mapping[str, str],
+    size: tuple[int, int] = (160, 192),
+    frames: int = 16,
+    percentiles: tuple[float, float] = (1.0, 99.5),
+) -> Compose:
+    """Cut out the region that the header names, keep every n-th frame, make it grey, fit into `size`, scale to [0, 1].
+
+    Args:
+        facts: the four `REGION` values, if the header states a region.
+        size: rows and columns of the model's input; what the picture does not fill becomes 0.
+        frames: at most so many frames, evenly spaced; the step between them is a whole number, so times stay exact.
+        percentiles: grey values at these percentiles over all the kept frames become 0 and 1.
+
+    Returns:
+        Compose: (1 or 3, T, H, W) to (1, at most `frames`, *size).
+    """
+    stated = [int(float(facts[key])) for key in REGION if facts.get(key)]
+    return Compose(
+        [
+            Region(*stated) if len(stated) == len(REGION) else Region(),
+            Frames(frames),
+            Grey(),
+            Fit(size),
+            Stretch(*percentiles),
+            ResizeWithPadOrCrop((-1, *size), constant_values=0.0),
+        ]
+    )
+
+
+@dataclass(frozen=True)
+class Region:
+    """Cut out rows and columns, both ends included as DICOM counts them; the whole picture where none are given."""
+
+    top: int = 0
+    left: int = 0
+    bottom: int | None = None
+    right: int | None = None
+
+    def __call__(self, image: MetaTensor) -> MetaTensor:
+        """(C, T, H, W) to the part inside; the whole if the region misses the picture."""
+        frames, rows, columns = image.shape[1:]
+        top, left = max(self.top, 0), max(self.left, 0)
+        bottom = rows if self.bottom is None else min(self.bottom + 1, rows)
+        right = columns if self.right is None else min(self.right + 1, columns)
+        if top >= bottom or left >= right:
+            return image
+        return SpatialCrop(roi_start=(0, top, left), roi_end=(frames, bottom, right))(image)
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Keep every n-th frame, n the smallest whole number that leaves at most `count`, centred in the cine."""
+
+    count: int
+
+    def __call__(self, image: MetaTensor) -> MetaTensor:
+        """(C, T, H, W) to (C, at most `count`, H, W)."""
+        total = image.shape[1]
+        step = -(-total // self.count)
+        kept = -(-total // step)
+        first = (total - 1 - step * (kept - 1)) // 2
+        to_source = torch.eye(4, dtype=image.affine.dtype)
+        to_source[0, 0], to_source[0, 3] = step, first
+        return MetaTensor(image.as_tensor()[:, first::step], affine=image.affine @ to_source)
+
+
+@dataclass(frozen=True)
+class Grey:
+    """The mean of the colour channels: a grey picture stored as RGB has three equal ones."""
+
+    def __call__(self, image: MetaTensor) -> MetaTensor:
+        """(C, *space) to (1, *space), float32."""
+        return image.to(torch.float32).mean(0, keepdim=True)
