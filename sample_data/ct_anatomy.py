@@ -8,7 +8,6 @@ import numpy as np
 
 from sample_data.texture import correlated, enlarge
 from sample_data.thorax import Array, Thorax
-from sample_data.vessels import grow
 from sample_data.volume import Volume, coverage
 
 AIR, FAT, MUSCLE, LIVER, MARROW, CORTEX, METAL = -1000.0, -100.0, 52.0, 62.0, 190.0, 820.0, 3000.0
@@ -79,15 +78,8 @@ def _abdomen(volume: Volume, thorax: Thorax, below: Array, soft: Array) -> None:
 
 def _great_vessels(volume: Volume, thorax: Thorax, lung: Array, blood: float) -> None:
     """Aorta (root, arch, descending), pulmonary trunk and its arteries, vena cava, oesophagus."""
-    r = thorax.aorta
-    aorta = [(-25, -22, 8), (10, -26, -10), (36, -22, -8), (50, 2, 6), (46, 30, 19), (25, 44, 22), (-170, 46, 20)]
-    trunk = [(-25, -44, 22), (5, -34, 20), (16, -12, 14)]
-    right, left = [(10, -14, 10), (4, -10, -20), (-4, -4, -42)], [(16, -12, 14), (14, 2, 34), (2, 10, 48)]
-    cava = [(-30, -20, -22), (60, -22, -24), (110, -20, -30)]
-    brachial = [[(46, -8, 0), (130, -14, -20)], [(50, 4, 8), (130, 2, 18)]]
-    for path, radius in ((aorta, r), (trunk, 13.5), (right, 10), (left, 10), (cava, 9), *((b, 5) for b in brachial)):
-        for start, end in pairwise(path):
-            volume.capsule(start, end, radius, blood, carve=lung)
+    for start, end, radius in thorax.great_vessels():
+        volume.capsule(start, end, radius, blood, carve=lung)
     volume.capsule((130, 36, 4), (-170, 34, 6), 6.5, 42, carve=lung)  # oesophagus
 
 
@@ -130,23 +122,9 @@ def _bones(volume: Volume, thorax: Thorax) -> None:
 def _airways_and_vessels(volume: Volume, thorax: Thorax, lung: Array, blood: float, rng: np.random.Generator) -> None:
     """Pulmonary trees within the lung, then trachea and bronchi: wall first, air in it."""
     inner = np.clip(lung * 1.6 - 0.4, 0, 1)
-    for side in (-1, 1):
-        reach = rng.uniform((-150, -90, 8), (thorax.apex, 95, thorax.half_width), (1600, 3)) * (1, 1, side)
-        zz, yy, xx = reach.astype(np.float32).T
-        inside = reach[thorax.lung(zz, yy, xx) < -7]
-        for root, count in (((0.0, 2.0, side * 44.0), 160), ((-18.0, 6.0, side * 38.0), 110)):
-            tree = grow(root, inside[:count], 0.85)
-            inside = inside[count:]
-            for start, end, radius in zip(tree.start, tree.end, tree.radius, strict=True):
-                volume.capsule(tuple(start), tuple(end), min(float(radius), 7.5), blood - 20, inner)
-    carina, left, right = (16, 22, 2), (-4, 18, 44), (0, 18, -36)
-    tubes = [((150, 14, 0), carina, 8.5), (carina, left, 6), (carina, right, 7)]
-    tubes += [
-        (left, (-40, 30, 56), 4),
-        (left, (14, 4, 62), 3.5),
-        (right, (-44, 30, -52), 4.2),
-        (right, (26, 8, -56), 3.6),
-    ]
+    for start, end, radius in thorax.pulmonary_vessels(rng, 160, 110):
+        volume.capsule(start, end, min(radius, 7.5), blood - 20, inner)
+    tubes = thorax.airways()
     for start, end, radius in tubes:
         volume.capsule(start, end, radius + 1.6, 20)
     for start, end, radius in tubes:

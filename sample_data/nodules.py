@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sample_data.thorax import Array, Point, Thorax
+from sample_data.thorax import Array, Thorax
+from sample_data.vessels import Point
 from sample_data.volume import Volume
 
 _SUBSAMPLES = (8, 5, 5)  # per voxel along (d, h, w)

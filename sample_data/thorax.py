@@ -7,14 +7,16 @@ the middle of the chest. Every shape is given by a distance that is negative ins
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sample_data.phantom import stream
+from sample_data.vessels import Point, Tube, grow
 
-Array = NDArray[np.float32]
-Point = tuple[float, float, float]
+Array = NDArray[Any]  # float32 but for numbers that went in as Python floats
 _CAVITY_POWER, _BODY_POWER = 2.25, 2.45  # superellipses: a chest is squarer than an ellipse
 _WIDEST = -45.0  # z at which the rib cage is widest
 
@@ -135,6 +137,34 @@ class Thorax:
         """Height above the nearest rib's axis: ribs are one ring, tilted forward, repeated every `rib_pitch`."""
         tilted = z - self.rib_drop * (y - self.half_depth) / (2 * self.half_depth) - self.rib_phase
         return (tilted + self.rib_pitch / 2) % self.rib_pitch - self.rib_pitch / 2
+
+    def great_vessels(self) -> list[Tube]:
+        """Aorta with two branches of its arch, pulmonary trunk and its two arteries, upper vena cava."""
+        aorta = [(-25, -22, 8), (10, -26, -10), (36, -22, -8), (50, 2, 6), (46, 30, 19), (25, 44, 22), (-170, 46, 20)]
+        trunk = [(-25, -44, 22), (5, -34, 20), (16, -12, 14)]
+        right, left = [(10, -14, 10), (4, -10, -20), (-4, -4, -42)], [(16, -12, 14), (14, 2, 34), (2, 10, 48)]
+        cava = [(-30, -20, -22), (60, -22, -24), (110, -20, -30)]
+        branches = [(46, -8, 0), (130, -14, -20)], [(50, 4, 8), (130, 2, 18)]
+        paths = ((aorta, self.aorta), (trunk, 13.5), (right, 10), (left, 10), (cava, 9), *((b, 5) for b in branches))
+        return [(start, end, radius) for path, radius in paths for start, end in pairwise(path)]
+
+    def airways(self) -> list[Tube]:
+        """Trachea, main and lobar bronchi; the radius is that of the air."""
+        carina, left, right = (16, 22, 2), (-4, 18, 44), (0, 18, -36)
+        main = [((190, 14, 0), carina, 8.5), (carina, left, 6), (carina, right, 7)]
+        lobar = [(left, (-40, 30, 56), 4), (left, (14, 4, 62), 3.5), (right, (-44, 30, -52), 4.2)]
+        return [*main, *lobar, (right, (26, 8, -56), 3.6)]
+
+    def pulmonary_vessels(self, rng: np.random.Generator, arteries: int, veins: int) -> list[Tube]:
+        """An arterial and a venous tree in each lung, grown through that many points."""
+        tubes: list[Tube] = []
+        for side in (-1, 1):
+            points = rng.uniform((-150, -90, 8), (self.apex, 95, self.half_width), (10 * arteries, 3)) * (1, 1, side)
+            z, y, x = points.astype(np.float32).T
+            inside = points[self.lung(z, y, x) < -7]
+            trees = grow((0, 2, side * 44), inside[:arteries], 0.85), grow((-18, 6, side * 38), inside[-veins:], 0.85)
+            tubes += [tube for tree in trees for tube in tree]
+        return tubes
 
 
 def _superellipse(y: Array, x: Array, depth: Array, width: Array, power: float) -> Array:

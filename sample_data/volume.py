@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
-Point = tuple[float, float, float]
+from sample_data.vessels import Point
+
+Array = NDArray[Any]
 
 
 def coverage(distance: Array, edge: float) -> Array:
