@@ -215,9 +215,7 @@ def _open(folder: Path, mode: str) -> Iterator[sqlite3.Connection]:
         if "locked" in str(error):
             raise ResultsError("verdicts-busy", f"{FILE} is in use by another program; try again.") from error
         if "unable to open" in str(error) or "readonly" in str(error):
-            raise ResultsError(
-                "not-writable", f"{folder / FILE} cannot be opened or written; see its rights."
-            ) from error
+            raise ResultsError("not-writable", f"{folder / FILE} cannot be opened or written.") from error
         if isinstance(error, sqlite3.OperationalError):
             raise  # a full disk: `storage_errors` has the sentence
         raise ResultsError("verdicts-damaged", f"{FILE} is damaged ({error}); restore it from a copy.") from error
