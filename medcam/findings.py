@@ -230,6 +230,7 @@ class Refusal(Record):
     """A series that a pipeline was asked about and did not score."""
 
     study_key: str
+    series_key: str
     pipeline: str
     description: str
     status: Literal["skipped", "refused", "failed"]

@@ -4,10 +4,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from medcam.plugins import Shelf, locate
 from medcam.record import Record
 from medcam.study import Kind, Reason, Series
+
+Declined = Literal["skipped", "refused"]
 
 
 @dataclass(frozen=True)
@@ -26,18 +29,22 @@ class Accepts(Record):
     prefer: str = "every"
     """"every" scores each accepted series; "thinnest" the one with the most slices per study."""
 
-    def judge(self, series: Series, assume_anatomy: str | None = None) -> tuple[str, Reason] | None:
-        """None if the series may be scored, else ("skipped" | "refused", why)."""
+    def judge(self, series: Series, assume_anatomy: str | None = None) -> tuple[Declined, Reason] | None:
+        """None if the series may be scored, else ("skipped" | "refused", why).
+
+        Args:
+            series: with its header facts.
+            assume_anatomy: what the caller vouches for where the tags are silent; it never overrules a tag.
+        """
         facts = series.facts
-        if series.modality not in self.modalities:
-            return "skipped", Reason(
-                "other-modality", f"{series.modality or 'no modality'}, not {'/'.join(self.modalities)}"
-            )
+        assumed = assume_anatomy is not None and assume_anatomy.lower() == self.anatomy.lower()
+        if series.modality not in self.modalities and not (assumed and not series.modality):
+            stated = series.modality or "no modality"
+            return "skipped", Reason("other-modality", f"{stated}, not {'/'.join(self.modalities)}")
         if series.kind not in self.kinds:
             return "skipped", Reason("other-kind", f"{series.kind}, not {'/'.join(self.kinds)}")
-        assumed = assume_anatomy is not None and assume_anatomy.lower() == self.anatomy.lower()
         stated = facts.get("BodyPartExamined", "").strip().upper()
-        if stated and stated not in self.body_parts and not assumed:
+        if stated and stated not in self.body_parts:
             return "skipped", Reason("other-anatomy", f"{stated}, not {'/'.join(self.body_parts)}")
         if not stated and not assumed:
             return "refused", Reason("anatomy-not-stated", "BodyPartExamined is empty")

@@ -37,8 +37,8 @@ CREATE TABLE IF NOT EXISTS cases (
     key TEXT PRIMARY KEY, pipeline TEXT, pipeline_hash TEXT, model_hash TEXT, source_stamp TEXT, modality TEXT,
     finding TEXT, decision TEXT, outcome TEXT, score REAL, threshold REAL, score_sd REAL, place TEXT, phantom INTEGER);
 CREATE TABLE IF NOT EXISTS refusals (
-    study_key TEXT, pipeline TEXT, description TEXT, status TEXT, code TEXT, detail TEXT,
-    PRIMARY KEY (study_key, pipeline, description, status, code));
+    study_key TEXT, series_key TEXT, pipeline TEXT, description TEXT, status TEXT, code TEXT, detail TEXT,
+    PRIMARY KEY (series_key, pipeline));
 """
 _INSERT = "INSERT OR REPLACE INTO cases VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _IDENTIFIERS = """
@@ -115,9 +115,12 @@ class Results:
 
     def case_key(self, series: Series, pipeline: str) -> str:
         """The name of the case's folder."""
+        return f"{self.study_key(series)}-{self.series_key(series)}-{pipeline}"
+
+    def series_key(self, series: Series) -> str:
+        """The pseudonym of a series."""
         first = series.files[0]
-        one = self.pseudonym("series", series.identifiers.series_uid, first.sop_instance_uid or first.path)
-        return f"{self.study_key(series)}-{one}-{pipeline}"
+        return self.pseudonym("series", series.identifiers.series_uid, first.sop_instance_uid or first.path)
 
     # writing
 
@@ -160,9 +163,12 @@ class Results:
 
     def refuse(self, refusals: Iterable[Refusal]) -> None:
         """Record what was asked about and not scored."""
-        rows = [(r.study_key, r.pipeline, r.description, r.status, r.reason.code, r.reason.detail) for r in refusals]
+        rows = [
+            (r.study_key, r.series_key, r.pipeline, r.description, r.status, r.reason.code, r.reason.detail)
+            for r in refusals
+        ]
         with self._index:
-            self._index.executemany("INSERT OR REPLACE INTO refusals VALUES (?, ?, ?, ?, ?, ?)", rows)
+            self._index.executemany("INSERT OR REPLACE INTO refusals VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 
     def forget_refusals(self) -> None:
         """Begin a run with a clean list; the run writes its own."""

@@ -174,6 +174,7 @@ def make_results(folder: Path) -> list[Case]:
             [
                 Refusal(
                     "abc",
+                    "def",
                     "chest_ct_nodule",
                     "CT, 40 slices",
                     "refused",

@@ -79,9 +79,9 @@ class Decoder:
     def close(self) -> None:
         """End the subprocess now; what was not answered yet is cancelled."""
         self._closed = True
+        self._line.shutdown(wait=False, cancel_futures=True)
         self._stop()
-        self._line.shutdown(wait=True, cancel_futures=True)
-        self._stop()
+        self._line.shutdown(wait=True)
 
     def __enter__(self) -> Self:
         return self
