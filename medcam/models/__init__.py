@@ -1,0 +1,14 @@
+"""Models: networks, one file each, and the bundles that carry their weights and what they mean."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medcam.models._bundle import Bundle, Card, load_bundle, load_model, save_bundle
+from medcam.plugins import Shelf
+
+if TYPE_CHECKING:
+    from torch import nn
+
+SHELF: "Shelf[type[nn.Module]]" = Shelf("model", Path(__file__).parent, __name__)
+
+__all__ = ["SHELF", "Bundle", "Card", "load_bundle", "load_model", "save_bundle"]

@@ -1,0 +1,30 @@
+"""From many logits to one: over the cells of a map, the frames of a cine, the tiles of a slide."""
+
+import math
+
+import torch
+
+POOLINGS = ("mean", "max", "log-mean-exp", "log-sum-exp")
+
+
+def pool(logits: torch.Tensor, how: str, dims: tuple[int, ...]) -> torch.Tensor:
+    """Pool over `dims`.
+
+    Args:
+        logits: any shape.
+        how: "mean"; "max"; "log-mean-exp", between the two whatever the number of parts; "log-sum-exp", which grows
+            with the number of positive parts, as the odds of "at least one of them" do (Pinheiro & Collobert, 2015).
+        dims: axes to pool away.
+
+    Raises:
+        ValueError: there is no such pooling.
+    """
+    if how == "mean":
+        return logits.mean(dims)
+    if how == "max":
+        return logits.amax(dims)
+    if how == "log-sum-exp":
+        return torch.logsumexp(logits, dims)
+    if how == "log-mean-exp":
+        return torch.logsumexp(logits, dims) - math.log(math.prod(logits.shape[dim] for dim in dims))
+    raise ValueError(f"there is no pooling {how!r}: it is one of {', '.join(POOLINGS)}")
