@@ -20,6 +20,11 @@ from sample_data.xray_distractors import draw_distractors
 SIZE, PIXEL_MM = 512, 0.75
 SOFT_PER_MM, BONE_PER_MM = 0.0185, 0.052  # effective attenuation near 70 keV; soft tissue hardens the beam
 _PHOTONS = 90_000  # per pixel in air
+_VIEWS = {  # code (CID 4010), its meaning, the patient's direction along a row
+    "PA": ("272479007", "postero-anterior", "L"),
+    "AP": ("399348003", "antero-posterior", "L"),
+    "LL": ("399173006", "left lateral", "P"),
+}
 
 
 def phantom(seed: int, sick: bool) -> Phantom:
@@ -142,12 +147,11 @@ def _anatomy_and_position(dataset: Dataset, phantom: Phantom) -> None:
     """DX Anatomy Imaged and DX Positioning modules (PS3.3 C.8.11.2, C.8.11.5)."""
     dataset.BodyPartExamined, dataset.ImageLaterality = "CHEST", "U"
     dataset.AnatomicRegionSequence = [dicom.code("816094009", "SCT", "Chest")]
-    dataset.PatientOrientation = ["L", "F"]  # columns run to the patient's left, rows to the feet
-    dataset.ViewPosition = phantom.view
-    projections = {"PA": ("272479007", "postero-anterior"), "AP": ("399348003", "antero-posterior")}
-    value, meaning = projections[phantom.view]
-    dataset.ViewCodeSequence = [dicom.code(value, "SCT", meaning)]
-    dataset.ViewCodeSequence[0].ViewModifierCodeSequence = []
+    value, meaning, across = _VIEWS[phantom.view]
+    dataset.ViewPosition, dataset.PatientOrientation = phantom.view, [across, "F"]
+    view = dicom.code(value, "SCT", meaning)
+    view.ViewModifierCodeSequence = []
+    dataset.ViewCodeSequence = [view]
 
 
 def _detector(dataset: Dataset, phantom: Phantom) -> None:

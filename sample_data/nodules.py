@@ -47,7 +47,7 @@ def place(volume: Volume, thorax: Thorax, lung: Array, rng: np.random.Generator)
     for _ in range(4000):
         if len(nodules) == wanted:
             return nodules
-        radius = float(np.exp(rng.uniform(np.log(3.0), np.log(15.0)))) / (1.0 if not nodules else 1.4)
+        radius = float(rng.uniform(3.0, 15.0)) / (1.0 if not nodules else 1.4)
         ratio = rng.uniform(0.85, 1.0, 3)
         radii = np.maximum(radius * ratio / ratio.max(), 2.9)
         centre = rng.uniform((-110, -85, -thorax.half_width), (thorax.apex, 90, thorax.half_width))

@@ -43,7 +43,7 @@ class Phantom:
     "DX" (H, W) float32 in [0, 1], bright = dense; "US" (T, H, W, 3) uint8; "SM" (H, W, 3) uint8.
     `mask` bool, lesion pixels, shape of `pixels` without channels; `label` 1 if and only if the mask has any.
     `spacing` mm per axis in array order (US: row, column). `frame_times_s` seconds of each frame (US, else empty).
-    `distractors` names what is in the picture but unrelated to the label. `view` is PA or AP (DX, else empty).
+    `distractors` names what is in the picture but unrelated to the label. `view` is PA, AP or LL (DX).
     ValueError if mask, label and lesions disagree.
     """
 
