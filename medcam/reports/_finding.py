@@ -1,0 +1,93 @@
+"""The words about a score: decision, threshold, how far the score moves, and where the evidence lies."""
+
+from medcam.findings import Case, Region, Uncertainty
+from medcam.reports._blocks import Block, Rows, Table, Words
+
+DEMONSTRATION = (
+    "Demonstration only. The model was trained on synthetic images to show the software. "
+    "It says nothing about this patient and decides nothing."
+)
+NOT_NORMAL = '"Not flagged" means that the score lies below the threshold. It does not mean that the image is normal.'
+ROLE = "The software scores the image and marks what influenced the score; it makes no diagnosis. A human decides."
+
+
+def blocks(case: Case) -> tuple[Block, ...]:
+    """Decision, score with its threshold, and uncertainty in words and numbers."""
+    prediction, decision = case.prediction, case.decision
+    warnings = (DEMONSTRATION,) if decision.demonstration else ()
+    if not decision.demonstration and decision.outcome == "not flagged":
+        warnings = (NOT_NORMAL,)
+    rows = (
+        ("Decision", decision.text),
+        ("Why", "; ".join(decision.reasons)),
+        (prediction.score_name.capitalize(), f"{prediction.score:.3f} (logit {prediction.logit:.3f})"),
+        ("Threshold", f"{prediction.threshold:.3f}, {prediction.threshold_origin}"),
+        *_parts(case),
+        ("Uncertainty", spread_words(case.uncertainty, prediction.score, prediction.threshold)),
+        ("Strongest evidence", case.where),
+        ("Role of the software", ROLE),
+    )
+    found: list[Block] = [Words(warnings, "warning")] if warnings else []
+    found.append(Rows(rows))
+    if case.uncertainty.scores:
+        scores = tuple((name, f"{score:.3f}") for name, score in case.uncertainty.scores.items())
+        found.append(Words((f"{prediction.score_name.capitalize()} under each disturbance:",)))
+        found.append(Rows(scores, short=True))
+    return tuple(found)
+
+
+def _parts(case: Case) -> tuple[tuple[str, str], ...]:
+    scores = case.prediction.part_scores
+    if not scores:
+        return ()
+    part = "frame" if case.kind == "cine" else "tile" if case.kind == "slide" else "part"
+    highest = max(range(len(scores)), key=scores.__getitem__)
+    pooled = f"pooled by {case.prediction.pooling} over" if case.prediction.pooling else "from"
+    words = f"{pooled} {len(scores)} {part}s; highest {scores[highest]:.3f} at {part} {highest + 1}"
+    return (("Pooling", f"{words}, lowest {min(scores):.3f}"),)
+
+
+def spread_words(uncertainty: Uncertainty, score: float, threshold: float) -> str:
+    """How far the score moves, and whether that would change the decision."""
+    scores = list(uncertainty.scores.values())
+    if not scores:
+        return "not estimated"
+    crossed = sum((other >= threshold) != (score >= threshold) for other in scores)
+    stable = (
+        "the decision holds under all of them"
+        if crossed == 0
+        else f"under {crossed} of them the score falls on the other side of the threshold"
+    )
+    return (
+        f"{uncertainty.method}: {len(scores)} disturbances move the score between {min(scores):.3f} and "
+        f"{max(scores):.3f}, standard deviation {uncertainty.score_sd:.3f}; {stable}"
+    )
+
+
+def regions(case: Case) -> tuple[Block, ...]:
+    """One line per region, strongest first as found."""
+    if not case.regions:
+        return (Words(("No region: nowhere does the evidence reach the level at which regions are cut out.",)),)
+    with_slices, with_time = case.kind == "volume", case.kind == "cine"
+    head = ["No."]
+    head += ["Slices"] if with_slices else ["Frames", "Seconds"] if with_time else []
+    head += ["Rows", "Columns", "Size", "Peak evidence", "Share of evidence", "Cut at"]
+    lines = (_region(number, region, case) for number, region in enumerate(case.regions, start=1))
+    note = "Slices and frames count from 1, rows and columns from 0 at the upper left. Boxes are the extent of the "
+    unit = case.explanation.unit
+    return (
+        Table(tuple(head), tuple(lines)),
+        Words((f"{note}evidence, not of a lesion. Evidence in {unit}; share is of the series' positive evidence.",)),
+    )
+
+
+def _region(number: int, region: Region, case: Case) -> tuple[str, ...]:
+    cells = [str(number)]
+    if case.kind in ("volume", "cine"):
+        cells.append(f"{region.start[0] + 1}-{region.stop[0]} (peak {region.peak[0] + 1})")
+    if case.kind == "cine":
+        cells.append("{:.2f}-{:.2f}".format(*region.interval_s) if region.interval_s else "not known")
+    cells += [f"{region.start[axis]}-{region.stop[axis] - 1} (peak {region.peak[axis]})" for axis in (-2, -1)]
+    cells.append(" x ".join(f"{size:.3g}" for size in region.size_mm) + " mm" if region.size_mm else "mm not known")
+    cells += [f"{region.peak_value:.3g}", f"{region.mass:.0%}", f"{region.threshold:.3g}"]
+    return tuple(cells)

@@ -1,0 +1,70 @@
+"""All cases and refusals of one report run as two tables: what needs a human first comes first."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from medcam.errors import REASONS
+from medcam.findings import summary
+from medcam.reports.base import Entry
+
+ORDER = {"refer": 0, "flagged": 1, "demonstration only": 2, "not flagged": 3}
+
+
+@dataclass(frozen=True)
+class CaseLine:
+    """One case; `links` are (what, address relative to the overview)."""
+
+    key: str
+    patient: str
+    modality: str
+    finding: str
+    decision: str
+    score: str
+    where: str
+    reviewed: str
+    links: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Overview:
+    """What the index page shows."""
+
+    cases: tuple[CaseLine, ...]
+    refusals: tuple[tuple[str, ...], ...]
+    """(study, pipeline, series, status, code, why)."""
+    identified: bool
+
+
+def overview(entries: Sequence[Entry], refusals: Sequence[dict[str, str]], folder: Path) -> Overview:
+    """The two tables, with links relative to `folder`."""
+    ordered = sorted(
+        entries, key=lambda entry: (ORDER[entry.case.decision.text], -entry.case.prediction.score, entry.case.key)
+    )
+    lines = [
+        (r["study_key"], r["pipeline"], r["description"], r["status"], r["code"], r["detail"] or REASONS[r["code"]])
+        for r in refusals
+    ]
+    identified = any(entry.identifiers is not None for entry in entries)
+    return Overview(tuple(_line(entry, folder) for entry in ordered), tuple(lines), identified)
+
+
+def _line(entry: Entry, folder: Path) -> CaseLine:
+    row, ids = summary(entry.case), entry.identifiers
+    links = tuple(
+        (path.suffix[1:], Path(os.path.relpath(path, folder)).as_posix())
+        for paths in entry.files.values()
+        for path in paths
+    )
+    return CaseLine(
+        key=row["case"],
+        patient=entry.case.patient_key if ids is None else f"{ids.patient_name} ({ids.patient_id})",
+        modality=row["modality"],
+        finding=row["finding"],
+        decision=row["decision"],
+        score=f"{row['score']:.3f} ± {row['score_sd']:.3f}",
+        where=row["where"],
+        reviewed=entry.reviewed,
+        links=links,
+    )
