@@ -61,12 +61,16 @@ def colour(strength: npt.NDArray[Any]) -> Bytes:
 
 
 def strength(evidence: npt.NDArray[Any], display_range: tuple[float, float]) -> npt.NDArray[np.float32]:
-    """Evidence as a share of the display range, in [-1, 1]; zero where the range is empty."""
+    """Evidence as a share of the display range: [0, 1], or [-1, 1] where the range begins below zero.
+
+    A range from zero shows only what speaks for the finding; an empty range shows nothing.
+    """
     low, high = display_range
     if high <= low:
         return np.zeros(np.shape(evidence), dtype=np.float32)
-    floor = max(low, 0.0)
-    share: npt.NDArray[np.float32] = np.clip((np.asarray(evidence, np.float32) - floor) / (high - floor), -1, 1)
+    values = np.asarray(evidence, np.float32)
+    scaled = (values - low) / (high - low) if low >= 0 else values / max(-low, high)
+    share: npt.NDArray[np.float32] = np.clip(scaled, 0 if low >= 0 else -1, 1)
     return share
 
 

@@ -24,6 +24,7 @@ REASONS: dict[str, str] = {
     "other-kind": "The pipeline reads another kind of series (image, volume, cine or slide).",
     "not-preferred": "Another series of the same study fits the pipeline better; see which one in the reason.",
     "too-few": "The series has fewer slices or frames than the pipeline needs.",
+    "other-object": "This kind of DICOM object is not an image that medcam reads; nothing to do.",
     "symbolic-link": "Links are not followed; copy the file into the folder.",
     # eligible, but not safe: refused
     "unreadable": "The file could not be read; check it with its source system and export it again.",
@@ -41,6 +42,7 @@ REASONS: dict[str, str] = {
     "missing-slices": "Slices are missing or unevenly spaced; fetch the complete series.",
     "gantry-tilt": "The slices are sheared by gantry tilt; resample the series upright first.",
     "duplicate-positions": "Two different slices claim one position; split the series by acquisition.",
+    "conflicting-copies": "Different objects carry one SOP Instance UID; find out which of them is right.",
     "mixed-times": "Several time points are mixed in one series; split it by time.",
     "mixed-geometry": "Slices differ in size, spacing or orientation; split the series.",
     "mixed-frame-of-reference": "Slices come from different frames of reference; split the series.",

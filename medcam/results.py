@@ -17,6 +17,7 @@ import os
 import secrets
 import shutil
 import sqlite3
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -53,6 +54,7 @@ class Results:
     def __init__(self, folder: Path, source: Path | None = None) -> None:
         self.folder = folder
         self._source = source
+        self._one_at_a_time = threading.RLock()
         self._index = _connect(folder / "index.sqlite", _INDEX)
         self._identifiers: sqlite3.Connection | None = None
         if (folder / "identifiers.sqlite").exists():
@@ -167,7 +169,7 @@ class Results:
             (r.study_key, r.series_key, r.pipeline, r.description, r.status, r.reason.code, r.reason.detail)
             for r in refusals
         ]
-        with self._index:
+        with self._one_at_a_time, self._index:
             self._index.executemany("INSERT OR REPLACE INTO refusals VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 
     def forget_refusals(self) -> None:
@@ -294,7 +296,7 @@ class Results:
             case.modality, case.finding, row["decision"], case.decision.outcome, row["score"],
             case.prediction.threshold, row["score_sd"], row["where"], int(case.phantom),
         )  # fmt: skip
-        with self._index:
+        with self._one_at_a_time, self._index:
             self._index.execute(_INSERT, values)
 
     def _recover(self) -> None:

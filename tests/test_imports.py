@@ -9,9 +9,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = (
-    "errors", "plugins", "record", "grid", "study", "findings", "pipeline", "selection", "display", "readers", "transforms", "data",
+    "errors", "plugins", "record", "grid", "study", "findings", "pipeline", "selection", "display", "progress", "readers", "transforms", "data",
     "models", "explainers", "uncertainty", "regions", "evaluation", "training", "results", "review", "reports",
-    "casework", "screening", "demo", "cli", "__main__",
+    "casework", "scoring", "explaining", "screening", "tables", "demo", "cli", "__main__",
 )  # fmt: skip
 SHELVES = ("readers", "transforms", "models", "explainers", "uncertainty", "regions", "reports")
 LIGHT = ("study", "findings", "pipeline", "display", "results", "review", "reports", "readers", "plugins", "cli")

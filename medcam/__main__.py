@@ -1,0 +1,5 @@
+"""`python -m medcam`."""
+
+from medcam.cli import main
+
+main()

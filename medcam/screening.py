@@ -1,0 +1,304 @@
+"""Screening: folder in, results folder out. The whole flow is on this page; each step lives in its own part.
+
+index → select → for each pipeline: decode (subprocess) → prepare (thread) → score, explain, disturb (here)
+                                    → regions, key images, case (thread) → results folder
+"""
+
+import contextlib
+import errno
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from itertools import cycle
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from medcam.casework import Answer, build_case
+from medcam.errors import REASONS, InputError, MedcamError, ResultsError, UsageError
+from medcam.findings import Refusal, summary
+from medcam.pipeline import Pipeline, shelf
+from medcam.plugins import locate, near
+from medcam.progress import Progress
+from medcam.readers import Decoder, index
+from medcam.results import Results
+from medcam.selection import Declination, Task, select, study_of
+from medcam.study import Intake, Pixels, Reason
+
+if TYPE_CHECKING:
+    from medcam.scoring import Scorer
+    from medcam.transforms import Prepared
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line can ask of a screening."""
+
+    pipelines: tuple[str, ...] = ()
+    """Names; all of them if empty."""
+    models: Mapping[str, str] = field(default_factory=dict)
+    """Bundle folders by pipeline name, instead of what the pipeline names."""
+    device: str = "auto"
+    batch_size: int = 8
+    workers: int = 2
+    limit: int | None = None
+    dry_run: bool = False
+    force: bool = False
+    copy_pixels: bool = False
+    assume_anatomy: str | None = None
+    uncertainty: str | None = None
+    trust_code: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a screening did."""
+
+    rows: tuple[dict[str, Any], ...]
+    """One per case in the results folder that belongs to this folder's series, as `findings.summary`, with "new"."""
+    refusals: tuple[Refusal, ...]
+    intake: Intake
+    planned: tuple[str, ...] = ()
+    """What a dry run would have scored."""
+    seconds: float = 0.0
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether eligible files or series were refused or failed."""
+        files = self.intake.counts()["files"]["refused"]
+        return files > 0 or any(refusal.status in ("refused", "failed") for refusal in self.refusals)
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """A series on its way: decoded and prepared."""
+
+    task: Task
+    pixels: Pixels
+    prepared: "Prepared"
+
+
+def screen(folder: Path, out: Path, options: Options | None = None, progress: Progress | None = None) -> Outcome:
+    """Score and explain every series of a folder that a pipeline accepts.
+
+    A series that fails is recorded with its reason and the run goes on. A run that was stopped, however hard, goes on
+    where it was. What is already there for the same files, pipeline and model is not done again.
+
+    Args:
+        folder: images, any depth.
+        out: the results folder, new or from an earlier run.
+        options: see `Options`.
+        progress: where long work is shown.
+
+    Raises:
+        UsageError: the folder, the results folder or an option is not usable; nothing was lost.
+    """
+    options, progress = options or Options(), progress or Progress(quiet=True)
+    begun = time.monotonic()
+    pipelines = _pipelines(options)
+    if not folder.exists():
+        raise UsageError("no-folder", f"{folder} does not exist; give a folder of images.")
+    if options.dry_run:
+        intake = _read(folder, None, options, progress)
+        tasks, _ = select(intake, pipelines, options.assume_anatomy)
+        planned = tuple(f"{task.pipeline}: {_words(task)}" for task in tasks)
+        return Outcome((), (), intake, planned, time.monotonic() - begun)
+    with Results.writer(out) as results:
+        intake = _read(folder, out, options, progress)
+        tasks, declined = select(intake, pipelines, options.assume_anatomy)
+        refusals = [_declined(results, one) for one in declined]
+        results.keep_intake(intake)
+        results.forget_refusals()
+        results.refuse(refusals)
+        with _Run(results, options, progress) as run:
+            for name, pipeline in pipelines.items():
+                run.pipeline(name, pipeline, [task for task in tasks if task.pipeline == name])
+        return Outcome(tuple(run.rows), (*refusals, *run.failed), intake, (), time.monotonic() - begun)
+
+
+class _Run(contextlib.ExitStack):
+    """One screening into one results folder: what decodes, prepares and stores while the model works."""
+
+    def __init__(self, results: Results, options: Options, progress: Progress) -> None:
+        super().__init__()
+        self.rows: list[dict[str, Any]] = []
+        self.failed: list[Refusal] = []
+        self._results, self._options, self._progress = results, options, progress
+        self._left = options.limit
+        self._decoders = [self.enter_context(Decoder()) for _ in range(options.workers)]
+        self._preparing = self.enter_context(ThreadPoolExecutor(1, "medcam-prepare"))
+        self._storing = self.enter_context(ThreadPoolExecutor(1, "medcam-store"))
+        self._scratch = results.folder / "staging" / "decoded"
+        self._scratch.mkdir(exist_ok=True)
+
+    def pipeline(self, name: str, pipeline: Pipeline, tasks: list[Task]) -> None:
+        """Answer one question about all the series that it is asked about."""
+        if not tasks:
+            return
+        from medcam.scoring import Scorer  # torch and MONAI: not before there is something to score
+
+        options = self._options
+        pipeline = replace(pipeline, uncertainty=options.uncertainty or pipeline.uncertainty)
+        scorer = Scorer(pipeline, bundle_folder(options.models.get(name, pipeline.model)), options)
+        todo = [task for task in tasks if options.force or not self._known(task, pipeline, scorer)][: self._left]
+        if self._left is not None:
+            self._left -= len(todo)
+        tick, done = self._progress.stage(name), 0
+        stored: deque[Future[None]] = deque()
+        for batch in _batches(self._ready(todo, scorer), options.batch_size):
+            for ready, answer in self._answers(batch, scorer):
+                stored.append(self._storing.submit(self._store, ready, pipeline, scorer, answer))
+            done += len(batch)
+            tick(done, len(todo))
+            while len(stored) > options.batch_size:
+                stored.popleft().result()
+        for future in stored:
+            future.result()
+        tick(len(todo), len(todo))
+
+    def _known(self, task: Task, pipeline: Pipeline, scorer: "Scorer") -> bool:
+        """Whether this was answered before, by this pipeline and model, about these very files."""
+        key = self._results.case_key(task.series, task.pipeline)
+        if not self._results.finished(key, pipeline.digest(), scorer.facts.sha256, task.series):
+            return False
+        self.rows.append({**summary(self._results.case(key)), "new": False})
+        return True
+
+    def _ready(self, tasks: Sequence[Task], scorer: "Scorer") -> Iterator[_Ready]:
+        """Series decoded and prepared, in order, a few ahead of the model."""
+        ahead: deque[Future[_Ready | None]] = deque()
+        for task, decoder in zip(tasks, cycle(self._decoders), strict=False):
+            decoding = decoder.submit(task.series, self._scratch)
+            ahead.append(self._preparing.submit(self._prepare, task, decoding, scorer))
+            if len(ahead) > self._options.batch_size + self._options.workers:
+                ready = ahead.popleft().result()
+                if ready is not None:
+                    yield ready
+        for future in ahead:
+            ready = future.result()
+            if ready is not None:
+                yield ready
+
+    def _prepare(self, task: Task, decoding: "Future[Pixels]", scorer: "Scorer") -> _Ready | None:
+        with self._one_failure(task, "preparation-failed"):
+            pixels = decoding.result()
+            return _Ready(task, pixels, scorer.prepare(task.series, pixels))
+        return None
+
+    def _answers(self, batch: list[_Ready], scorer: "Scorer") -> Iterator[tuple[_Ready, Answer]]:
+        """Scores and maps of a batch; if it fails as a whole, one by one, so that a bad series stops no other."""
+        if len(batch) > 1:
+            with contextlib.suppress(Exception):
+                answers = scorer.answers([ready.prepared for ready in batch])
+                yield from zip(batch, answers, strict=True)
+                return
+        for ready in batch:
+            with self._one_failure(ready.task, "model-failed"):
+                yield ready, scorer.answers([ready.prepared])[0]
+
+    def _store(self, ready: _Ready, pipeline: Pipeline, scorer: "Scorer", answer: Answer) -> None:
+        with self._one_failure(ready.task, "storage-failed"):
+            case, pictures = build_case(
+                self._results, ready.task, pipeline, scorer.facts, answer, ready.pixels, scorer.device
+            )
+            copy = ready.pixels if self._options.copy_pixels else None
+            self._results.add(case, ready.task.series, pictures, copy)
+            self.rows.append({**summary(case), "new": True})
+        _discard(ready.pixels)
+
+    @contextlib.contextmanager
+    def _one_failure(self, task: Task, code: str) -> Iterator[None]:
+        """Turn whatever goes wrong with one series into its recorded reason; only a full disk stops the run."""
+        try:
+            yield
+        except ResultsError:
+            raise
+        except Exception as error:  # one bad study never stops the run
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            known = isinstance(error, MedcamError) and error.code in REASONS
+            reason = Reason(error.code if known else code, _said(error, task))
+            status: Literal["refused", "failed"] = "refused" if isinstance(error, InputError) else "failed"
+            key, series = self._results.study_key(task.series), self._results.series_key(task.series)
+            refusal = Refusal(key, series, task.pipeline, _words(task), status, reason)
+            self.failed.append(refusal)
+            self._results.refuse([refusal])
+
+
+def bundle_folder(name: str) -> Path:
+    """A demonstration bundle by its name, or any bundle's own folder.
+
+    Raises:
+        UsageError: there is neither.
+    """
+    shipped = locate("sample_data") / "bundles" / name
+    for folder in (shipped, Path(name)):
+        if (folder / "configs").is_dir():
+            return folder
+    raise UsageError("no-model", f"There is no bundle {name!r}; give the folder of a MONAI Bundle.")
+
+
+def _pipelines(options: Options) -> dict[str, Pipeline]:
+    known = shelf()
+    names = list(options.pipelines) or known.names()
+    for name in options.models:
+        if name not in names:
+            raise UsageError("bad-model", f"--model names {name!r}. {near(name, names)}")
+    return {name: known.load(name) for name in names}
+
+
+def _read(folder: Path, out: Path | None, options: Options, progress: Progress) -> Intake:
+    """The intake of a folder that holds at least one image, good or bad."""
+    cache = out / "identifiers-headers.sqlite" if out is not None else None
+    without = (out,) if out is not None else ()
+    intake = index(folder, cache=cache, workers=options.workers, progress=progress.stage("headers"), without=without)
+    if not intake.series and not any(record.status == "refused" for record in intake.files):
+        raise UsageError(
+            "no-images", f"{folder} holds no image that medcam can read ({len(intake.files)} other files)."
+        )
+    return intake
+
+
+def _batches(ready: Iterator[_Ready], size: int) -> Iterator[list[_Ready]]:
+    """Neighbours of equal shape together; the tiles of a slide are a batch of their own."""
+    batch: list[_Ready] = []
+    for one in ready:
+        shape = tuple(one.prepared.tensor.shape)
+        if batch and (len(batch) == size or shape[0] > 1 or tuple(batch[0].prepared.tensor.shape) != shape):
+            yield batch
+            batch = []
+        batch.append(one)
+    if batch:
+        yield batch
+
+
+def _declined(results: Results, one: Declination) -> Refusal:
+    study = results.pseudonym("study", *study_of(one.record))
+    series = results.pseudonym("series", one.record.identifiers.series_uid, *one.record.files[:1])
+    return Refusal(study, series, one.pipeline, one.record.description, one.status, one.reason)
+
+
+def _words(task: Task) -> str:
+    """A series in a few words that identify nobody."""
+    count = len(task.series.frames)
+    part = {"volume": f", {count} slices", "cine": f", {count} frames"}.get(task.series.kind, "")
+    return f"{task.series.modality or 'image'} {task.series.kind}{part}"
+
+
+def _said(error: Exception, task: Task) -> str:
+    """The error's message without the paths that lead to a patient; only its kind if it was not foreseen."""
+    if not isinstance(error, MedcamError):
+        return type(error).__name__
+    message = str(error.args[0])
+    for file in task.series.files:
+        message = message.replace(file.path, "the file").replace(str(Path(file.path).parent), "the folder")
+    return message
+
+
+def _discard(pixels: Pixels) -> None:
+    """Delete the decoded values; a memory map that is still open keeps them alive where it must."""
+    name = getattr(pixels.array, "filename", None)
+    if name is not None:
+        with contextlib.suppress(OSError):
+            Path(name).unlink()

@@ -1,0 +1,81 @@
+"""Tables for the terminal: what a screening found, and what the shelves hold."""
+
+import ast
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from medcam.errors import REASONS
+from medcam.plugins import locate
+
+if TYPE_CHECKING:
+    from medcam.screening import Outcome
+
+STYLES = {"flagged": "bold red", "refer": "bold yellow", "not flagged": "", "demonstration only": "dim"}
+MOST_REFUSALS = 30
+
+
+def outcome_table(outcome: "Outcome") -> RenderableType:
+    """The cases of a run, what was refused or failed and why, and the counts."""
+    if outcome.planned:
+        return Group(*(Text(f"would score  {line}") for line in outcome.planned))
+    table = Table("study", "pipeline", "decision", "score", "uncertainty (SD)", "where", title="Cases")
+    for row in sorted(outcome.rows, key=lambda row: (row["pipeline"], -row["score"])):
+        words = Text(row["decision"], style=STYLES.get(row["decision"], ""))
+        sd = "" if row["score_sd"] is None else f"{row['score_sd']:.3f}"
+        table.add_row(row["case"][:12], row["pipeline"], words, f"{row['score']:.3f}", sd, row["where"])
+    parts: list[RenderableType] = [table]
+    bad = [refusal for refusal in outcome.refusals if refusal.status != "skipped"]
+    if bad:
+        refused = Table("study", "what", "status", "code", "reason", title="Eligible, but not scored")
+        for one in bad[:MOST_REFUSALS]:
+            why = one.reason.detail or REASONS[one.reason.code]
+            refused.add_row(one.study_key, one.description, one.status, one.reason.code, why)
+        parts.append(refused)
+        if len(bad) > MOST_REFUSALS:
+            parts.append(Text(f"and {len(bad) - MOST_REFUSALS} more; all of them are in the results folder's index."))
+    parts += [Text(line) for line in _counts(outcome)]
+    return Group(*parts)
+
+
+def _counts(outcome: "Outcome") -> Iterator[str]:
+    for name, counts in outcome.intake.counts().items():
+        yield f"{name}: " + ", ".join(f"{count} {status}" for status, count in counts.items())
+    new = sum(row["new"] for row in outcome.rows)
+    yield f"cases: {new} scored now, {len(outcome.rows) - new} known from before, in {outcome.seconds:.1f} s"
+    yield "Scores are uncalibrated; a case that is not flagged is not thereby normal. Research use only."
+
+
+def shelves() -> dict[str, Callable[[], list[tuple[str, str]]]]:
+    """What `medcam list` can list: name and first line of each member, read without importing it."""
+    package = Path(__file__).parent
+    return {
+        "pipelines": lambda: _files(locate("pipelines")),
+        "methods": lambda: _files(package / "explainers"),
+        "models": lambda: [*_files(package / "models"), *_bundles()],
+        "reports": lambda: _files(package / "reports"),
+        "readers": lambda: _files(package / "readers"),
+        "transforms": lambda: _files(package / "transforms"),
+    }
+
+
+def member_table(what: str) -> Table:
+    """One row per member."""
+    table = Table("name", "what it is", title=what)
+    for name, line in shelves()[what]():
+        table.add_row(name, line)
+    return table
+
+
+def _files(folder: Path) -> list[tuple[str, str]]:
+    paths = [path for path in sorted(folder.glob("*.py")) if path.stem[0] != "_" and path.stem != "base"]
+    return [(path.stem, (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n")[0]) for path in paths]
+
+
+def _bundles() -> list[tuple[str, str]]:
+    folder = locate("sample_data") / "bundles"
+    return [(f"{path.name} (bundle)", "demonstration bundle") for path in sorted(folder.glob("*")) if path.is_dir()]
