@@ -12,7 +12,7 @@ Field = NDArray[np.float32]  # (SAMPLES, LINES), or (LINES,) or (SAMPLES, 1)
 Echo = NDArray[np.complex64]  # (SAMPLES, LINES)
 
 LINES, SAMPLES = 192, 480
-AXIAL_SIGMA_MM, LATERAL_SIGMA_LINES = 0.34, 1.9
+AXIAL_SIGMA_MM, LATERAL_SIGMA_LINES = 0.30, 1.6
 ROWS, COLUMNS = 240, 320
 _TOP, _HEIGHT, _WIDTH = 13, 222, 298  # where the sector lies on the screen, in pixels
 

@@ -38,7 +38,7 @@ def phantom(seed: int, sick: bool) -> Phantom:
         gland(section, draw, _roomiest(draw, taken, 4), float(draw.uniform(32, 62)), taken)
     names: tuple[str, ...] = ()
     if draw.random() < 0.4:
-        lymphocytes(section, draw, _place(draw, PATCH), float(draw.uniform(25, 50)))
+        lymphocytes(section, draw, _roomiest(draw, taken, 3), float(draw.uniform(25, 50)))
         names = ("lymphocytes",)
     mask = _tumour(section, stream(seed, "histology, tumour"), taken) if sick else np.zeros(PATCH, bool)
     return _seen(section, mask, seed, names)
@@ -75,7 +75,7 @@ def slide(seed: int, sick: bool = True) -> Phantom:
             if _inside(place) and taken[int(place[0]), int(place[1])] < -radius:
                 gland(section, draw, place, radius, taken)
     for _ in range(6):
-        lymphocytes(section, draw, _place(draw, SLIDE, 0.25), float(draw.uniform(40, 70)))
+        lymphocytes(section, draw, _roomiest(draw, np.maximum(taken, -edge), 6), float(draw.uniform(40, 70)))
     mask = _tumours(section, stream(seed, "histology, slide tumour"), taken, edge) if sick else np.zeros(SLIDE, bool)
     share = np.clip(edge / 3, 0, 1)
     section.eosin[:] *= share

@@ -10,8 +10,6 @@ import numpy as np
 from sample_data.convex import LINES, SAMPLES, Convex, Echo, Field, white
 from sample_data.phantom import stream
 
-SHADOW_DB = -26.0
-
 
 @dataclass(frozen=True)
 class Chest:
@@ -25,7 +23,11 @@ class Chest:
     slide_mm: Field  # (T,) lateral displacement of the lung
     heave_mm: Field  # (T,) displacement of the pleura in depth
     frame_time_ms: int
+    shadow_db: float
+    shadow_edge_mm: float  # half-width of the penumbra at the face
+    haze_db: float  # reverberation under the pleura, at the pleura
     haze_db_per_mm: float
+    a_line_db: float  # of the first A-line
     tail_mm: float | None  # where a harmless comet-tail hangs from the pleura
 
     @classmethod
@@ -54,6 +56,10 @@ class Chest:
             slide_mm=(draw.uniform(2.5, 4.5) * np.sin(phase)).astype(np.float32),
             heave_mm=(draw.uniform(0.2, 0.6) * np.cos(phase)).astype(np.float32),
             frame_time_ms=frame_time,
+            shadow_db=float(draw.uniform(-30, -17)),
+            shadow_edge_mm=float(draw.uniform(0.6, 1.6)),
+            haze_db=float(draw.uniform(-24, -18)),
+            a_line_db=float(draw.uniform(-23, -16)),
             haze_db_per_mm=float(draw.uniform(0.28, 0.55)),
             tail_mm=float(draw.uniform(-6, 6)) if draw.random() < 0.4 else None,
         )
@@ -66,7 +72,7 @@ class Chest:
     @cached_property
     def facing(self) -> Field:
         """(LINES,) how well the pleura mirrors: 1 where the beam meets it square."""
-        return bump(np.gradient(self.pleura, self.probe.angles) / self.reach, 0.2)
+        return bump(np.gradient(self.pleura, self.probe.angles) / self.reach, 0.13)
 
     def lung_mm(self, frame: int) -> Field:
         """(LINES,) position along the lung's surface under each scan line: fixed to the lung, which slides."""
@@ -78,8 +84,8 @@ class Chest:
         for angle in self.rib_angles:
             across = np.abs(self.probe.angles - angle) * (self.probe.radius + self.rib_depth)
             behind = step(self.probe.depths - self.rib_surface(angle) - 1.2, 0.4)
-            soft = 0.7 + 0.016 * self.probe.depths
-            passed *= 1 - behind * (1 - 10 ** (SHADOW_DB / 20)) * step(self.rib_half_width - across, soft)
+            soft = self.shadow_edge_mm + 0.016 * self.probe.depths
+            passed *= 1 - behind * (1 - 10 ** (self.shadow_db / 20)) * step(self.rib_half_width - across, soft)
         return passed
 
     def rib_surface(self, angle: float) -> Field:

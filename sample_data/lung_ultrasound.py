@@ -68,7 +68,7 @@ def phantom(seed: int, sick: bool) -> Cine:
     lines, consolidation = disease(seed) if sick else ((), None)
     static = probe.echo(wall(seed, chest))
     passed = chest.transmission()
-    clear = passed > 0.5
+    clear = passed > 0.25  # a shadow deeper than 12 dB hides a lesion
     draw = stream(seed, "lung ultrasound, frames")
     lung_spectrum = np.fft.fft(white(draw), axis=1), np.fft.fft(white(draw), axis=1)
     cycles_per_mm = np.fft.fftfreq(LINES) / ((theta[1] - theta[0]) * chest.reach)
@@ -88,7 +88,7 @@ def phantom(seed: int, sick: bool) -> Cine:
         shifted = spectrum * np.exp(-2j * np.pi * cycles_per_mm * chest.slide_mm[t])
         scatter = np.fft.ifft(shifted, axis=1).astype(np.complex64)
 
-        haze = amplitude(-20 - chest.haze_db_per_mm * below)
+        haze = amplitude(chest.haze_db - chest.haze_db_per_mm * below)
         mirrored = a_lines(chest, pleura)
         rays = np.zeros((SAMPLES, LINES), np.float32)
         erased = np.zeros(LINES, np.float32)
@@ -133,7 +133,9 @@ def phantom(seed: int, sick: bool) -> Cine:
 def a_lines(chest: Chest, pleura: Field) -> Field:
     """(SAMPLES, LINES) amplitude of the A-lines: the pleura's mirror images at multiples of its depth, each weaker."""
     depths = chest.probe.depths
-    images = [amplitude(3 - 11 * n) * bump(depths - n * pleura, 0.35 + 0.1 * n) for n in A_LINE_ORDERS]
+    images = [
+        amplitude(chest.a_line_db - 10 * (n - 2)) * bump(depths - n * pleura, 0.35 + 0.1 * n) for n in A_LINE_ORDERS
+    ]
     return np.sum(images, axis=0) * chest.facing
 
 

@@ -55,7 +55,7 @@ class Consolidation:
         deep, cover = self.deep(lung_mm), self.cover(lung_mm)
         airless = step(below, 0.3) * step(deep - below, 0.25)
         behind = np.clip(below - deep, 0, None)
-        streaks = amplitude(-16 + 4 * np.sin(2.6 * lung_mm) - 0.40 * behind) * step(below - deep, 0.3) * cover
+        streaks = amplitude(-18 + 4 * np.sin(2.6 * lung_mm) - 0.40 * behind) * step(below - deep, 0.3) * cover
         out = (lung * (1 - cover) + streaks * scatter) * (1 - airless) + amplitude(-35) * airless * scatter
         out += bump(below - deep, 0.5) * cover * (amplitude(-20) + amplitude(-7) * scatter)
         for along, depth in self.bronchi:
