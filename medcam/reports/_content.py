@@ -6,7 +6,7 @@ from typing import Literal
 from medcam.findings import CAPTION, Case
 from medcam.record import Record
 from medcam.reports import _finding, _review, _technique
-from medcam.reports._blocks import Block, Figures, Rows, Section, Table, Words
+from medcam.reports._blocks import Block, Figures, Rows, Section, Words
 from medcam.reports._pictures import plane_words
 from medcam.reports.base import DISCLAIMER, Context
 
@@ -136,7 +136,7 @@ def _provenance(case: Case, context: Context) -> tuple[Block, ...]:
                 ("Reported", moment(context.created)),
             )
         ),
-        Table(("Library", "Version"), tuple(sorted(made.libraries.items()))),
+        Rows(tuple(sorted(made.libraries.items())), short=True),
     )
 
 
