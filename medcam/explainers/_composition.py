@@ -1,0 +1,223 @@
+"""What each operation of a network does to the layout of its input: kernel, stride, padding and dilation, composed."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from medcam.explainers._layout import Axis, Dim, Layout, merge, plain, reshaped, single
+
+Look = Callable[[Any], Layout | None]
+"""From a tensor to its layout, None where it does not depend on the input (a weight)."""
+
+SAME = {"clone", "_to_copy", "detach", "alias", "contiguous", "_softmax", "_log_softmax", "native_dropout"}
+REDUCTIONS = {"mean", "sum", "amax", "amin", "max", "min", "logsumexp", "var", "std", "prod"}
+
+PIECES = {"split", "split_with_sizes"}
+
+
+def compose(func: Any, args: Sequence[Any], out: Tensor, look: Look) -> Layout | None:
+    """The layout of `out = func(*args)`, or None where it cannot be told from the operation alone."""
+    name = str(func.overloadpacket.__name__)
+    shape = tuple(out.shape)
+    first = look(args[0]) if args and isinstance(args[0], Tensor) else None
+    if torch.Tag.pointwise in func.tags:
+        return merge([layout for layout in map(look, args) if layout is not None], shape)
+    if name == "cat":
+        return _cat(args, shape, look)
+    if name in ("addmm", "mm"):
+        return _matrix(args, name, shape, look)
+    if first is None:
+        return None
+    if name in SAME or name.endswith("norm") or "batch_norm" in name:
+        return first if _sizes(first) == shape else None
+    rule = RULES.get(name)
+    if rule is not None:
+        return rule(first, args, shape)
+    for part, windowed in (("max_pool", _pool), ("avg_pool", _pool), ("_pad", _pad), ("upsample", _upsample)):
+        if part in name:
+            return (_adaptive if "adaptive" in name else windowed)(first, args, shape)
+    if name in REDUCTIONS:
+        return _reduce(first, args, shape)
+    return _piece(first, shape) if name in PIECES else None
+
+
+def _sizes(layout: Layout) -> tuple[int, ...]:
+    return tuple(math.prod(axis.size for axis in dim) for dim in layout)
+
+
+def _argument(args: Sequence[Any], position: int, default: Any) -> Any:
+    return args[position] if len(args) > position else default
+
+
+def _per_axis(value: Any, axes: int) -> list[float]:
+    values = list(value) if isinstance(value, list | tuple) else [value]
+    return values * axes if len(values) == 1 else values
+
+
+def _windowed(
+    layout: Layout, shape: Sequence[int], moves: Sequence[tuple[float, float]], channels: int | None = None
+) -> Layout | None:
+    """Move the last axes by (stride, offset) each; the others stay."""
+    axes = len(moves)
+    dims: list[Dim] = list(layout[:-axes])
+    if channels is not None:
+        dims[-1] = plain(channels)
+    for dim, size, (stride, offset) in zip(layout[-axes:], shape[-axes:], moves, strict=True):
+        if (stride, offset) == (1.0, 0.0) and math.prod(axis.size for axis in dim) == size:
+            dims.append(dim)
+            continue
+        axis = single(dim)
+        if axis is None:
+            return None
+        dims.append((axis.moved(size, stride, offset),))
+    return tuple(dims)
+
+
+def _convolution(layout: Layout, args: Sequence[Any], shape: Sequence[int]) -> Layout | None:
+    kernel, stride, padding, dilation = (
+        args[1].shape[2:],
+        *(_per_axis(args[i], args[1].ndim - 2) for i in (3, 4, 5)),
+    )
+    reach = [d * (k - 1) / 2 - p for k, p, d in zip(kernel, padding, dilation, strict=True)]
+    if args[6]:  # transposed
+        moves = [(1 / s, -r / s) for s, r in zip(stride, reach, strict=True)]
+    else:
+        moves = [(float(s), r) for s, r in zip(stride, reach, strict=True)]
+    return _windowed(layout, shape, moves, channels=shape[1])
+
+
+def _pool(layout: Layout, args: Sequence[Any], shape: Sequence[int]) -> Layout | None:
+    axes = len(args[1])
+    kernel = _per_axis(args[1], axes)
+    stride = _per_axis(_argument(args, 2, None) or kernel, axes)
+    padding = _per_axis(_argument(args, 3, 0), axes)
+    dilation = _argument(args, 4, 1)  # ceil_mode in the place of dilation: average pooling
+    dilations = _per_axis(1 if isinstance(dilation, bool) else dilation, axes)
+    moves = [(float(s), d * (k - 1) / 2 - p) for k, s, p, d in zip(kernel, stride, padding, dilations, strict=True)]
+    return _windowed(layout, shape, moves)
+
+
+def _adaptive(layout: Layout, args: Sequence[Any], shape: Sequence[int]) -> Layout | None:
+    axes = len(args[1])
+    ratios = [math.prod(a.size for a in dim) / size for dim, size in zip(layout[-axes:], shape[-axes:], strict=True)]
+    return _windowed(layout, shape, [(ratio, ratio / 2 - 0.5) for ratio in ratios])
+
+
+def _pad(layout: Layout, args: Sequence[Any], shape: Sequence[int]) -> Layout | None:
+    axes = len(args[1]) // 2
+    before = [float(args[1][2 * (axes - 1 - i)]) for i in range(axes)]  # the last axis is given first
+    return _windowed(layout, shape, [(1.0, -amount) for amount in before])
+
+
+def _upsample(layout: Layout, args: Sequence[Any], shape: Sequence[int]) -> Layout | None:
+    axes = len(shape) - 2
+    moves = []
+    for dim, size in zip(layout[-axes:], shape[-axes:], strict=True):
+        cells = math.prod(axis.size for axis in dim)
+        corners = len(args) > 2 and args[2] is True  # align_corners
+        moves.append(((cells - 1) / max(size - 1, 1), 0.0) if corners else (cells / size, cells / size / 2 - 0.5))
+    return _windowed(layout, shape, moves)
+
+
+def _reduce(layout: Layout, args: Sequence[Any], shape: Sequence[int]) -> Layout | None:
+    along = _argument(args, 1, None)
+    if along is None:
+        return None
+    gone = {int(dim) % len(layout) for dim in (along if isinstance(along, list | tuple) else [along])}
+    if len(shape) == len(layout):
+        return tuple(plain(1) if position in gone else dim for position, dim in enumerate(layout))
+    return tuple(dim for position, dim in enumerate(layout) if position not in gone)
+
+
+def _cat(args: Sequence[Any], shape: Sequence[int], look: Look) -> Layout | None:
+    along = int(_argument(args, 1, 0)) % len(shape)
+    layouts = [layout for layout in map(look, args[0]) if layout is not None]
+    if any(axis.source is not None for layout in layouts for axis in layout[along]):
+        return None
+    rest = [(*layout[:along], plain(shape[along]), *layout[along + 1 :]) for layout in layouts]
+    return merge(rest, shape)
+
+
+def _matrix(args: Sequence[Any], name: str, shape: Sequence[int], look: Look) -> Layout | None:
+    """(rows, channels) times a weight: the rows stay where they are."""
+    left, right = args[-2:] if name == "mm" else args[1:3]
+    rows = look(left)
+    if rows is None or look(right) is not None or any(axis.source is not None for axis in rows[1]):
+        return None
+    return rows[0], plain(shape[1])
+
+
+def _permute(layout: Layout, args: Sequence[Any], shape: Sequence[int]) -> Layout:
+    return tuple(layout[dim] for dim in args[1])
+
+
+def _transpose(layout: Layout, args: Sequence[Any], shape: Sequence[int]) -> Layout:
+    dims = list(layout)
+    one, other = (args[1], args[2]) if len(args) > 2 else (0, len(dims) - 1)  # `t` names no dimensions
+    dims[one], dims[other] = dims[other], dims[one]
+    return tuple(dims)
+
+
+def _unsqueeze(layout: Layout, args: Sequence[Any], shape: Sequence[int]) -> Layout:
+    at = args[1] % len(shape)
+    return (*layout[:at], plain(1), *layout[at:])
+
+
+def _squeeze(layout: Layout, args: Sequence[Any], shape: Sequence[int]) -> Layout | None:
+    return reshaped(layout, shape)
+
+
+def _view(layout: Layout, args: Sequence[Any], shape: Sequence[int]) -> Layout | None:
+    return reshaped(layout, shape)
+
+
+def _expand(layout: Layout, args: Sequence[Any], shape: Sequence[int]) -> Layout | None:
+    return merge([layout], shape)
+
+
+def _slice(layout: Layout, args: Sequence[Any], shape: Sequence[int]) -> Layout | None:
+    along = _argument(args, 1, 0) % len(shape)
+    cells = math.prod(axis.size for axis in layout[along])
+    if cells == shape[along]:
+        return layout
+    axis = single(layout[along])
+    if axis is None or (axis.source is not None and not axis.placed):
+        return None
+    start, step = _argument(args, 2, None) or 0, _argument(args, 4, 1)
+    moved: Axis = axis.moved(shape[along], step, start + cells if start < 0 else start)
+    return (*layout[:along], (moved,), *layout[along + 1 :])
+
+
+def _piece(layout: Layout, shape: Sequence[int]) -> Layout | None:
+    """One of several pieces along the channels."""
+    dims = [
+        dim if size == cells else None if any(a.source is not None for a in dim) else plain(size)
+        for dim, size, cells in zip(layout, shape, _sizes(layout), strict=True)
+    ]
+    return None if None in dims else tuple(dim for dim in dims if dim is not None)
+
+
+def _select(layout: Layout, args: Sequence[Any], shape: Sequence[int]) -> Layout | None:
+    along = args[1] % len(layout)
+    if any(axis.source is not None and not axis.placed for axis in layout[along]):
+        return None
+    return (*layout[:along], *layout[along + 1 :])
+
+
+RULES: dict[str, Callable[[Layout, Sequence[Any], Sequence[int]], Layout | None]] = {
+    "convolution": _convolution,
+    "permute": _permute,
+    "transpose": _transpose,
+    "t": _transpose,
+    "unsqueeze": _unsqueeze,
+    "squeeze": _squeeze,
+    "view": _view,
+    "_unsafe_view": _view,
+    "reshape": _view,
+    "expand": _expand,
+    "slice": _slice,
+    "select": _select,
+}

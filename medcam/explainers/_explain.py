@@ -1,0 +1,187 @@
+"""`explain`: from a model and its input to evidence with a place, for several methods and targets from one forward."""
+
+from collections.abc import Sequence
+from typing import Any, overload
+
+import torch
+from torch import Tensor, nn
+
+from medcam.errors import ExplainError, UsageError
+from medcam.explainers import SHELF
+from medcam.explainers._alignment import align
+from medcam.explainers._capture import Capture, Tap
+from medcam.explainers._layer import find
+from medcam.explainers._result import Explained
+from medcam.explainers._session import first_tensor, undisturbed, unwrapped
+from medcam.explainers._targets import Head, Target, resolve
+from medcam.explainers._trace import trace
+from medcam.explainers.base import Method, View
+from medcam.grid import Grid
+
+MethodLike = str | type[Method] | Method
+
+
+@overload
+def explain(
+    model: nn.Module,
+    x: Tensor,
+    method: MethodLike = "gradcam",
+    targets: Target = "predicted",
+    layer: str | nn.Module | Tap = "auto",
+    *,
+    head: Head = "auto",
+    grid: Grid | None = None,
+    grids: Sequence[Grid] | None = None,
+) -> Explained: ...
+
+
+@overload
+def explain(
+    model: nn.Module,
+    x: Tensor,
+    method: list[MethodLike] | tuple[MethodLike, ...],
+    targets: Target = "predicted",
+    layer: str | nn.Module | Tap = "auto",
+    *,
+    head: Head = "auto",
+    grid: Grid | None = None,
+    grids: Sequence[Grid] | None = None,
+) -> dict[str, Explained]: ...
+
+
+def explain(
+    model: nn.Module,
+    x: Tensor,
+    method: MethodLike | list[MethodLike] | tuple[MethodLike, ...] = "gradcam",
+    targets: Target = "predicted",
+    layer: str | nn.Module | Tap = "auto",
+    *,
+    head: Head = "auto",
+    grid: Grid | None = None,
+    grids: Sequence[Grid] | None = None,
+) -> Explained | dict[str, Explained]:
+    """Why does the model give these outputs for these images, cell by cell?
+
+    One forward pass serves all methods and targets. The model is left exactly as it was, also after an error.
+
+    Args:
+        model: any network that takes one tensor; compiled and parallel wrappers are looked through.
+        x: (B, C, H, W), (B, C, D, H, W) or (B, C, T, H, W); without B if `grid` is given.
+        method: a name on the shelf, a method class or instance, or several of them (the result is then a dict).
+        targets: "predicted"; "all"; a class; one class per sample; (B, K) classes; or output -> scalar per sample.
+        layer: a name, a module, or "auto": the last spatial map before pooling.
+        head: what the output means where that cannot be told: "sigmoid", "regression" and so on.
+        grid: where the image lies (shared by all samples); by default it is a plane of pixels.
+        grids: one grid per sample.
+
+    Raises:
+        ExplainError: no such layer, no spatial axes, a target out of range, NaN, no gradient.
+        UsageError: no such method, or the input has no fitting shape.
+    """
+    several = isinstance(method, list | tuple)
+    methods = [_method(one) for one in (method if isinstance(method, list | tuple) else [method])]
+    x, input_grids = _input(x, grid, grids)
+    notes = ["the model was in training mode; explained in evaluation mode"] if model.training else []
+    model = unwrapped(model)
+    traced = trace(model, x)
+    tap, said = find(model, traced, layer, x.ndim - 2)
+    arrangement, alignment = align(model, x, traced.call(tap.module, tap.call), tap.role)
+    notes += [said] if said else []
+    if alignment.how != "composed":
+        notes.append(f"the cells' places were {alignment.how}, they could not be composed")
+    with undisturbed(model, x.device):
+        taps = dict.fromkeys(needed for one in methods for needed in one.taps(tap))
+        capture = Capture(model, x, list(taps))
+        _finite(capture.output, x)
+        resolved = resolve(capture.output, len(x), targets, head)
+        view = View(capture, tap, resolved.scalars, arrangement.rows)
+        maps = {one.name: arrangement.evidence(one.maps(view), len(x)).detach() for one in methods}
+        output, scores = _detached(capture.output), resolved.scalars.detach()
+    results = {}
+    for one in methods:
+        evidence = maps[one.name]
+        results[one.name] = Explained(
+            method=one.name,
+            evidence=evidence,
+            grids=tuple(alignment.grid(place) for place in input_grids),
+            input_grids=input_grids,
+            unit=one.unit,
+            signed=one.signed,
+            class_specific=one.class_specific,
+            output=output,
+            scores=scores,
+            targets=resolved.detached(),
+            tap=tap,
+            alignment=alignment,
+            images=x.detach(),
+            notes=(*notes, *resolved.notes),
+            flags=_flags(evidence, one),
+        )
+    return results if several else results[methods[0].name]
+
+
+def _method(method: object) -> Method:
+    if isinstance(method, Method):
+        return method
+    if isinstance(method, type) and issubclass(method, Method):
+        return method()
+    if isinstance(method, str):
+        return SHELF.load(method)()
+    raise UsageError("unknown-explainer", f"A method is a name, a Method class or instance, not {method!r}.")
+
+
+def _input(x: Tensor, grid: Grid | None, grids: Sequence[Grid] | None) -> tuple[Tensor, tuple[Grid, ...]]:
+    """A plain batch and the grid of each sample."""
+    if not isinstance(x, Tensor) or not x.is_floating_point():
+        raise UsageError("bad-input", "The input is a tensor of floating-point numbers, (B, C, *space).")
+    x = x.as_subclass(Tensor)
+    if grid is not None and x.ndim == len(grid.shape) + 1:
+        x = x[None]
+    if x.ndim not in (4, 5) or x.numel() == 0:
+        raise UsageError(
+            "bad-input", f"The input is (B, C, H, W), (B, C, D, H, W) or (B, C, T, H, W), not {tuple(x.shape)}."
+        )
+    space = tuple(x.shape[2:])
+    places = tuple(grids) if grids is not None else (grid or Grid.plane(space),) * len(x)
+    if len(places) != len(x) or any(place.shape != space for place in places):
+        raise UsageError("bad-grid", f"One grid of shape {space} is needed for each of the {len(x)} samples.")
+    return x, places
+
+
+def _finite(output: Any, x: Tensor) -> None:
+    tensor = first_tensor(output)
+    if tensor is not None and not bool(torch.isfinite(tensor).all()):
+        origin = "the input holds" if not bool(torch.isfinite(x).all()) else "its weights or its arithmetic give"
+        raise ExplainError("not-finite", f"The model's output is not finite: {origin} NaN or infinity.")
+
+
+def _detached(output: Any) -> Any:
+    if isinstance(output, Tensor):
+        return output.detach()
+    if isinstance(output, dict):
+        return {key: _detached(value) for key, value in output.items()}
+    if isinstance(output, tuple | list):
+        return tuple(_detached(value) for value in output)
+    return output
+
+
+def _flags(evidence: Tensor, method: Method) -> dict[tuple[int, int], tuple[str, ...]]:
+    """What is wrong with single maps.
+
+    Raises:
+        ExplainError: a map holds NaN or infinity.
+    """
+    flat = evidence.flatten(2).float()
+    if not bool(torch.isfinite(flat).all()):
+        raise ExplainError("not-finite", f"{method.name} gives NaN or infinity at this layer.")
+    low, high = flat.amin(2).tolist(), flat.amax(2).tolist()
+    flags: dict[tuple[int, int], tuple[str, ...]] = {}
+    for b, rows in enumerate(zip(low, high, strict=True)):
+        for k, (least, most) in enumerate(zip(*rows, strict=True)):
+            if least == most == 0:
+                flags[b, k] = ("the map is empty: the gradient at this layer is exactly zero or nothing is active",)
+            elif most <= 0:
+                flags[b, k] = ("no cell speaks for this target; all evidence is against it",)
+            elif flat.shape[2] > 1 and most - least <= 1e-6 * max(abs(most), abs(least)):
+                flags[b, k] = ("the map is the same everywhere: it locates nothing",)
+    return flags

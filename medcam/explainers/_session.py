@@ -1,0 +1,74 @@
+"""Work on somebody's model and leave it as it was found."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The model inside of torch.compile and parallel wrappers: their copies cannot be hooked."""
+    while True:
+        inner = getattr(model, "_orig_mod", None)  # torch.compile
+        if inner is None and isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            inner = model.module
+        if not isinstance(inner, nn.Module):
+            return model
+        model = inner
+
+
+@contextmanager
+def undisturbed(model: nn.Module, device: torch.device) -> Iterator[None]:
+    """Evaluation mode, frozen parameters, plain eager calls; all of it and the random state put back at the end.
+
+    Frozen parameters, rather than `no_grad`, keep the trunk's graph from being recorded, because a model may itself
+    leave a `no_grad` block half way and would then switch recording off again.
+    """
+    modules = list(model.modules())
+    modes = [module.training for module in modules]
+    compiled = [vars(module).get("_compiled_call_impl") for module in modules]
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices), torch.inference_mode(False), torch.enable_grad():
+        try:
+            for module in modules:  # not .eval(): some models override it to do more
+                module.training = False
+                module._compiled_call_impl = None
+            for parameter in trainable:
+                parameter.requires_grad_(False)
+            yield
+        finally:
+            for module, mode, call in zip(modules, modes, compiled, strict=True):
+                module.training = mode
+                module._compiled_call_impl = call
+            for parameter in trainable:
+                parameter.requires_grad_(True)
+
+
+def first_tensor(value: object) -> Tensor | None:
+    """The first floating-point tensor in whatever a module takes or returns."""
+    if isinstance(value, Tensor):
+        return value if value.is_floating_point() else None
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, tuple | list) else ()
+    return next((found for found in map(first_tensor, items) if found is not None), None)
+
+
+def with_first_tensor(value: object, tensor: Tensor) -> object:
+    """The same value with its first floating-point tensor replaced."""
+    if isinstance(value, Tensor):
+        return tensor
+    if isinstance(value, dict):
+        pairs, done = {}, False
+        for key, item in value.items():
+            fits = not done and first_tensor(item) is not None
+            pairs[key] = with_first_tensor(item, tensor) if fits else item
+            done = done or fits
+        return pairs if type(value) is dict else type(value)(**pairs)  # model outputs that are dataclass-like dicts
+    assert isinstance(value, tuple | list)
+    items = list(value)
+    position = next(i for i, item in enumerate(items) if first_tensor(item) is not None)
+    items[position] = with_first_tensor(items[position], tensor)
+    if hasattr(value, "_fields"):  # a named tuple
+        return type(value)(*items)
+    return type(value)(items)

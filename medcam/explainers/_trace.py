@@ -1,0 +1,168 @@
+"""What a model does with shapes: every module call in order, and where the cells of its output lie on the input.
+
+The model runs once on the `meta` device, where tensors have shapes and no values, so that a trace costs milliseconds
+and no memory; a model that cannot run there is traced in a real forward pass of one sample.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from medcam.errors import ExplainError
+from medcam.explainers._composition import compose
+from medcam.explainers._layout import Layout, of_input
+from medcam.explainers._session import first_tensor, undisturbed
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of one module: its name, the how-manieth call of it (from 0), and what went in and came out."""
+
+    module: str
+    index: int
+    kind: str
+    shape_in: tuple[int, ...]
+    layout_in: Layout | None
+    shape: tuple[int, ...]
+    layout: Layout | None
+
+
+@dataclass(frozen=True)
+class Trace:
+    """All module calls in the order in which they ended; `batch` is the number of samples that ran."""
+
+    calls: tuple[Call, ...]
+    output_shape: tuple[int, ...]
+    batch: int
+
+    def of(self, module: str) -> list[Call]:
+        """The calls of one module, first to last."""
+        return [call for call in self.calls if call.module == module]
+
+    def call(self, module: str, index: int) -> Call:
+        """One call of one module.
+
+        Raises:
+            ExplainError: the forward pass never comes to it.
+        """
+        calls = self.of(module)
+        if index >= len(calls):
+            raise ExplainError("layer-not-reached", f"Call {index + 1} of layer {module!r} never happens.")
+        return next(call for call in calls if call.index == index)
+
+
+_known: "WeakKeyDictionary[nn.Module, dict[object, Trace]]" = WeakKeyDictionary()
+
+
+def trace(model: nn.Module, x: Tensor) -> Trace:
+    """The trace of `model` for inputs like `x` (B, C, *space); remembered while the model lives and keeps its shape."""
+    key = (tuple(x.shape[1:]), x.dtype, _structure(model))
+    traces = _known.setdefault(model, {})
+    if key not in traces:
+        traces[key] = _trace(model, x)
+    return traces[key]
+
+
+def _structure(model: nn.Module) -> tuple[object, ...]:
+    """What decides about shapes: the modules and their strides, so that an edited model is traced anew."""
+    facts = ("kernel_size", "stride", "padding", "dilation", "output_size")
+    return tuple((id(m), *(str(vars(m).get(fact)) for fact in facts)) for m in model.modules())
+
+
+def _trace(model: nn.Module, x: Tensor) -> Trace:
+    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    weights = {name: tensor.detach().to("meta") for name, tensor in tensors.items()}
+    shapes_only = torch.empty((2, *x.shape[1:]), dtype=x.dtype, device="meta")
+    with undisturbed(model, x.device):
+        try:
+            with _recorded(model, shapes_only) as calls:
+                output = torch.func.functional_call(model, weights, (shapes_only,))
+        except (RuntimeError, NotImplementedError, ValueError, TypeError, AttributeError):
+            # it asked for a value; if it is the model itself that is broken, the real run says so
+            sample = x[:1].detach()
+            with _recorded(model, sample) as calls:
+                output = model(sample)
+            return Trace(tuple(calls), _shape(output), 1)
+    return Trace(tuple(calls), _shape(output), 2)
+
+
+def _shape(value: object) -> tuple[int, ...]:
+    tensor = first_tensor(value)
+    return () if tensor is None else tuple(tensor.shape)
+
+
+@contextmanager
+def _recorded(model: nn.Module, x: Tensor) -> Iterator[list[Call]]:
+    calls: list[Call] = []
+    counts: Counter[str] = Counter()
+    tracker = _Tracker(x)
+
+    def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], name: str) -> None:
+        entered = first_tensor((args, kwargs))
+        pending.append((_shape(entered), tracker.look(entered), counts[name]))
+        counts[name] += 1
+
+    def after(module: nn.Module, args: object, kwargs: object, output: object, name: str) -> None:
+        shape_in, layout_in, index = pending.pop()
+        left = first_tensor(output)
+        calls.append(Call(name, index, type(module).__name__, shape_in, layout_in, _shape(left), tracker.look(left)))
+
+    pending: list[tuple[tuple[int, ...], Layout | None, int]] = []
+    with ExitStack() as hooks, torch.no_grad():
+        for name, module in model.named_modules():
+            enter, leave = _named(before, name), _named(after, name)
+            hooks.callback(module.register_forward_pre_hook(enter, with_kwargs=True).remove)
+            hooks.callback(module.register_forward_hook(leave, with_kwargs=True).remove)
+        hooks.enter_context(tracker)
+        yield calls
+
+
+def _named(hook: Any, name: str) -> Any:
+    return lambda *arguments: hook(*arguments, name)
+
+
+class _Tracker(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves its metaclass hooks untyped
+    """Follows the layout of every tensor that depends on the input."""
+
+    def __init__(self, x: Tensor) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # untyped in torch
+        self._layouts = WeakTensorKeyDictionary()
+        self._layouts[x] = of_input(x.shape)
+
+    def look(self, tensor: Any) -> Layout | None:
+        """The layout of a tensor; None where it has none or it was lost."""
+        if not isinstance(tensor, Tensor):
+            return None
+        layout: Layout | None = self._layouts.get(tensor)  # type: ignore[no-untyped-call]  # untyped in torch
+        return layout
+
+    def __torch_dispatch__(
+        self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        inputs = [tensor for tensor in _tensors(args) if tensor in self._layouts]
+        if not inputs:
+            return out
+        lost = any(self._layouts[tensor] is None for tensor in inputs)
+        for tensor in _tensors((out,)):
+            self._layouts[tensor] = None if lost else compose(func, args, tensor, self.look)
+            base = tensor._base
+            if func._schema.is_mutable and base is not None and base not in self._layouts:
+                self._layouts[base] = None  # a part of a blank tensor was filled in
+        return out
+
+
+def _tensors(values: object) -> Iterator[Tensor]:
+    if isinstance(values, Tensor):
+        yield values
+    elif isinstance(values, tuple | list):
+        for value in values:
+            yield from _tensors(value)
