@@ -128,7 +128,7 @@ def _slice(
     number: int,
 ) -> Dataset:
     intercept = (0 if habits.signed else -1024) - (d % 5) * 8 * habits.varying_intercept
-    stored = np.rint(phantom.pixels[d] - intercept)
+    stored = np.rint(phantom.pixels[d]) - intercept
     dataset = _image(stored, habits.signed, intercept, patient, study, series, number)
     dataset.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
     dataset.ImagePositionPatient = [_decimal(v) for v in geometry.lps((d, 0, 0))]
@@ -149,7 +149,7 @@ def _localizer(
 ) -> Dataset:
     """The scout: the mean along the beam from the front, head up, in the series' frame of reference."""
     view = np.asarray(phantom.pixels, dtype=float).mean(axis=1)[::-1]
-    dataset = _image(np.rint(view + 1024), False, -1024, patient, study, series, number)
+    dataset = _image(np.rint(view) + 1024, False, -1024, patient, study, series, number)
     dataset.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
     dataset.RescaleType = "US"  # a projection is not in HU
     d, h, _ = phantom.pixels.shape
