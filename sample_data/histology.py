@@ -157,5 +157,5 @@ def _without_specks(where: Field) -> Field:
     """The field without islands too small for a nest."""
     for piece in _pieces(where > 0):
         if piece.sum() < SMALLEST_NEST:
-            where = np.where(piece, np.float32(-5), where)
+            where = np.where(piece, np.float32(-50), where)
     return where

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sample_data.section import Field, Mask, Section, cells, coarse_noise, noise
+from sample_data.section import Field, Mask, Section, blurred, cells, coarse_noise, noise
 
 
 def stroma(section: Section, draw: np.random.Generator) -> Field:
@@ -111,9 +111,10 @@ def nests(section: Section, draw: np.random.Generator, where: Field) -> Mask:
     """
     shape = section.eosin.shape
     seeds, _, border = cells(draw, shape, draw.uniform(15.5, 18.5), 0.45, 0.8)
-    if draw.random() < 0.5:  # shrinkage leaves a cleft between nest and stroma
-        section.eosin[:] *= 1 - 0.85 * np.exp(-0.5 * ((where + 3.5) / 1.8) ** 2)
     share = np.clip(where / 1.5 + 0.5, 0, 1)
+    if draw.random() < 0.5:  # shrinkage leaves a cleft between nest and stroma
+        near = blurred(share, 5)
+        section.eosin[:] *= 1 - 3.4 * near * (1 - near)
     cracks = 1 - draw.uniform(0.1, 0.75) * np.exp(-((border / 1.1) ** 2))
     grain = 1 + 0.15 * noise(draw, shape, 1.5, 1.5)
     section.eosin[:] += share * (draw.uniform(0.26, 0.38) * grain * cracks - section.eosin)
