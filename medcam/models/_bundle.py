@@ -72,6 +72,19 @@ class Bundle:
         """Of the weights, checked while loading."""
         return self.card.weights_sha256
 
+    def odds(self, output: torch.Tensor, label: int = 0) -> torch.Tensor:
+        """Log odds (B,) of one finding from the network's raw output (B, K): what is scored and what is explained."""
+        if self.card.head != "softmax":
+            return output[:, label]
+        others = [index for index in range(output.shape[1]) if index != label]
+        return output[:, label] - output[:, others].logsumexp(1)  # against all others together
+
+    def pooled(self, odds: torch.Tensor) -> torch.Tensor:
+        """One logit of a series from those of its parts (B,), as the card says."""
+        from medcam.models._pooling import pool
+
+        return pool(odds, self.card.pooling, (0,)) if len(odds) > 1 else odds[0]
+
     def prediction(self, output: torch.Tensor, label: int = 0) -> Prediction:
         """The network's raw output for one series as a score.
 
@@ -82,20 +95,14 @@ class Bundle:
         Raises:
             ModelError: "not-finite", the output is not a number; "bundle-labels", it has another number of logits.
         """
-        from medcam.models._pooling import pool
-
         if output.shape[1] != len(self.card.labels):
             raise ModelError("bundle-labels", f"The network gives {output.shape[1]} logits for {self.card.labels}.")
         logits = output.detach().double().cpu()
         if not bool(logits.isfinite().all()):
             raise ModelError("not-finite", "The network gave NaN or infinity; the weights or the input are damaged.")
-        if self.card.head == "softmax":  # log odds of the label against all others together
-            others = [index for index in range(logits.shape[1]) if index != label]
-            odds = logits[:, label] - logits[:, others].logsumexp(1)
-        else:
-            odds = logits[:, label]
+        odds = self.odds(logits, label)
         several = len(odds) > 1
-        logit = pool(odds, self.card.pooling, (0,)) if several else odds[0]
+        logit = self.pooled(odds)
         return Prediction(
             finding=self.card.labels[label],
             score=float(logit.sigmoid()),

@@ -1,0 +1,1 @@
+"""Data: what models are trained and measured on."""

@@ -1,0 +1,74 @@
+"""The training loop of the demonstration models: one label per picture, and the truth of every cell of the map."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from medcam.training._augmentation import augment
+from medcam.training._map_loss import Tap, map_loss
+from medcam.training._pictures import Pictures
+from medcam.training._recipe import Recipe
+
+SMALLEST = 0.5  # a mask cell above this counts as lesion after the picture was moved
+
+
+def fit(network: nn.Module, recipe: Recipe, pictures: Pictures, say: Callable[[str], None], seed: int = 0) -> None:
+    """Train `network` (images (B, C, *space) to (B, 1)) in place.
+
+    AdamW with one cycle of the learning rate; binary cross-entropy of the logit plus `map_loss` of the class map. Where
+    the recipe crops, the last tenth of the steps sees whole volumes, so that the logit fits their number of cells.
+    """
+    random = torch.Generator().manual_seed(seed)
+    count = min(recipe.per_epoch or len(pictures.images), len(pictures.images))
+    steps = recipe.epochs * (count // recipe.batch)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=recipe.rate, weight_decay=0.02)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.rate, total_steps=steps, pct_start=0.15)
+    tap = Tap(network.get_submodule("head.map"))
+    network.train()
+    began = time.monotonic()
+    for epoch in range(recipe.epochs):
+        order = torch.randperm(len(pictures.images), generator=random)[:count].tolist()
+        losses = []
+        for first in range(0, count - recipe.batch + 1, recipe.batch):
+            whole = recipe.crop is None or schedule.last_epoch >= 0.9 * steps
+            rows = order[first : first + (recipe.batch if recipe.crop is None or not whole else 2)]
+            images, masks = _batch(pictures, rows, None if whole else recipe.crop, random)
+            images, masks = augment(images, masks, recipe.flips, random)
+            labels = (masks.flatten(1).amax(1) > SMALLEST).float()
+            logits = network(images)[:, 0]
+            loss = functional.binary_cross_entropy_with_logits(logits, labels) + map_loss(tap.output, masks)
+            optimiser.zero_grad()
+            torch.autograd.backward(loss)
+            nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+            optimiser.step()
+            schedule.step()
+            losses.append(float(loss))
+        say(f"epoch {epoch + 1}/{recipe.epochs}: loss {np.mean(losses):.3f}, {time.monotonic() - began:.0f} s")
+    network.eval()
+
+
+def _batch(
+    pictures: Pictures, rows: list[int], crop: tuple[int, ...] | None, random: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Images (B, C, *space) in [0, 1] and masks (B, 1, *space), cut to `crop` around a lesion or anywhere."""
+    images, masks = [], []
+    for row in rows:
+        part: tuple[slice, ...] = ()
+        mask = pictures.masks[row]
+        if crop is not None:
+            lesion = np.argwhere(mask)
+            inside = lesion if len(lesion) else np.indices(mask.shape).reshape(mask.ndim, -1).T
+            pick = inside[int(torch.randint(len(inside), (1,), generator=random))]
+            offset = [int(torch.randint(size, (1,), generator=random)) for size in crop]
+            limits = [full - size for full, size in zip(mask.shape, crop, strict=True)]
+            start = [int(np.clip(p - o, 0, m)) for p, o, m in zip(pick, offset, limits, strict=True)]
+            part = tuple(slice(s, s + size) for s, size in zip(start, crop, strict=True))
+        images.append(pictures.images[row][(slice(None), *part)])
+        masks.append(mask[part][None])
+    return torch.from_numpy(np.stack(images)).float() / 255, torch.from_numpy(np.stack(masks)).float()

@@ -1,0 +1,133 @@
+"""What makes each demonstration model: its phantoms, input, network and schedule, as data."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One demonstration model."""
+
+    pipeline: str
+    label: str
+    modality: str
+    transform: str
+    options: Mapping[str, Any]
+    network_def: Mapping[str, Any]
+    layer: str
+    """The last spatial layer: what an explainer shows."""
+    patients: int
+    """Training phantoms: each seed once sick and once healthy."""
+    epochs: int
+    batch: int = 16
+    rate: float = 3e-3
+    per_epoch: int | None = None
+    """Pictures shown per epoch; all of them if None."""
+    flips: tuple[int, ...] = ()
+    crop: tuple[int, ...] | None = None
+    """Train on pieces of this shape, then settle on whole volumes."""
+    slides: int = 0
+    """Whole slides whose tiles are trained on too."""
+    pooling: str = ""
+
+
+def _resnet(**options: Any) -> dict[str, Any]:
+    plain = {"stem_pool": False, "pooling": "log-sum-exp", "out_channels": 1}
+    return {"_target_": "medcam.models.resnet.ResNet", **plain, **options}
+
+
+RECIPES = {
+    recipe.pipeline: recipe
+    for recipe in (
+        Recipe(
+            pipeline="chest_xray_opacity",
+            label="pulmonary opacity",
+            modality="DX",
+            transform="xray",
+            options={"size": [256, 256]},
+            network_def=_resnet(
+                spatial_dims=2,
+                in_channels=1,
+                widths=[24, 48, 80],
+                blocks=[1, 2, 3],
+                strides=[1, 2, 1],
+                stem_kernel=7,
+                stem_stride=4,
+            ),
+            layer="stages",
+            patients=350,
+            epochs=8,
+            flips=(1,),
+        ),
+        Recipe(
+            pipeline="chest_ct_nodule",
+            label="pulmonary nodule",
+            modality="CT",
+            transform="ct",
+            options={"size": [64, 112, 128], "spacing_mm": [4.5, 2.5, 2.5], "window_hu": [-1000, 400]},
+            network_def=_resnet(
+                spatial_dims=3,
+                in_channels=1,
+                widths=[16, 32, 48],
+                blocks=[0, 1, 2],
+                strides=[1, 2, 1],
+                stem_kernel=5,
+                stem_stride=[1, 2, 2],
+            ),
+            layer="stages",
+            patients=200,
+            epochs=10,
+            batch=8,
+            flips=(2,),
+            crop=(32, 64, 64),
+        ),
+        Recipe(
+            pipeline="lung_ultrasound",
+            label="B-lines or consolidation",
+            modality="US",
+            transform="ultrasound",
+            options={"size": [160, 192], "frames": 16},
+            network_def={
+                "_target_": "medcam.models.video.Video",
+                "pooling": "log-mean-exp",
+                "encoder": _resnet(
+                    spatial_dims=2,
+                    in_channels=1,
+                    widths=[24, 48, 80],
+                    blocks=[1, 2, 3],
+                    strides=[1, 2, 1],
+                    stem_kernel=7,
+                    stem_stride=4,
+                ),
+            },
+            layer="encoder.stages",
+            patients=150,
+            epochs=8,
+            per_epoch=1000,
+            flips=(1,),
+        ),
+        Recipe(
+            pipeline="histology_tumour",
+            label="invasive carcinoma",
+            modality="SM",
+            transform="histology",
+            options={"size": [256, 256]},
+            network_def=_resnet(
+                spatial_dims=2,
+                in_channels=3,
+                widths=[24, 48, 64],
+                blocks=[1, 2, 2],
+                strides=[1, 2, 1],
+                stem_kernel=7,
+                stem_stride=4,
+            ),
+            layer="stages",
+            patients=300,
+            epochs=6,
+            flips=(0, 1),
+            slides=12,
+            pooling="max",
+        ),
+    )
+}
