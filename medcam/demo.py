@@ -34,7 +34,7 @@ def run_demo(folder: Path, progress: Progress, say: Callable[[str], None]) -> bo
         say(f"writing phantoms to {archive}")
         write_phantoms(archive)
     with progress:
-        outcome = screen(archive, results, Options(), progress)
+        outcome = screen(archive / "dicom", results, Options(), progress)
         Console(width=None if sys.stdout.isatty() else 160).print(outcome_table(outcome))
         if any(row["new"] for row in outcome.rows) or not reports.exists():
             found = Results.open(results)

@@ -45,7 +45,8 @@ class Uncertainty(Record):
     method: str
     scores: Mapping[str, float]
     """Score by name of the disturbance."""
-    score_sd: float
+    score_sd: float | None
+    """None where it was not measured."""
 
 
 @dataclass(frozen=True)
@@ -247,7 +248,7 @@ def decide(
         refer_within: refer when the score lies within this many score SDs of the threshold.
     """
     distance = abs(prediction.score - prediction.threshold)
-    if uncertainty.score_sd > 0 and distance < refer_within * uncertainty.score_sd:
+    if uncertainty.score_sd and distance < refer_within * uncertainty.score_sd:
         why = f"{prediction.score_name} {prediction.score:.2f} is within one SD ({uncertainty.score_sd:.2f})"
         return Decision("refer", (f"{why} of the threshold {prediction.threshold:.2f}",), demonstration)
     above = prediction.score >= prediction.threshold

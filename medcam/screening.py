@@ -140,7 +140,8 @@ class _Run(contextlib.ExitStack):
 
         options = self._options
         pipeline = replace(pipeline, uncertainty=options.uncertainty or pipeline.uncertainty)
-        scorer = Scorer(pipeline, bundle_folder(options.models.get(name, pipeline.model)), options)
+        bundle = bundle_folder(options.models.get(name, pipeline.model))
+        scorer = Scorer(pipeline, bundle, options.device, options.batch_size, options.trust_code)
         todo = [task for task in tasks if options.force or not self._known(task, pipeline, scorer)][: self._left]
         if self._left is not None:
             self._left -= len(todo)
@@ -217,8 +218,9 @@ class _Run(contextlib.ExitStack):
         except Exception as error:  # one bad study never stops the run
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise
-            known = isinstance(error, MedcamError) and error.code in REASONS
-            reason = Reason(error.code if known else code, _said(error, task))
+            reason = Reason(
+                error.code if isinstance(error, MedcamError) and error.code in REASONS else code, _said(error, task)
+            )
             status: Literal["refused", "failed"] = "refused" if isinstance(error, InputError) else "failed"
             key, series = self._results.study_key(task.series), self._results.series_key(task.series)
             refusal = Refusal(key, series, task.pipeline, _words(task), status, reason)
