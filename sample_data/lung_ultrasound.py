@@ -120,7 +120,7 @@ def phantom(seed: int, sick: bool) -> Cine:
     return Cine(
         modality="US",
         pixels=pixels,
-        mask=masks.any(axis=0),
+        mask=np.asarray(masks.any(axis=0)),
         label=int(sick),
         spacing=(probe.pixel_mm, probe.pixel_mm),
         lesions=tuple(lesions),
