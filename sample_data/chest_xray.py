@@ -54,7 +54,7 @@ def phantom(seed: int, sick: bool) -> Phantom:
 def _opacities(paths: Paths, rng: np.random.Generator) -> list[tuple[Array, Array]]:
     """Airspace filled with fluid: (path in mm, mask) of each opacity, where the lung is deep enough to hold it."""
     found: list[tuple[Array, Array]] = []
-    rows, columns = np.nonzero(paths.lung > 75)
+    rows, columns = np.nonzero(paths.lung > 100)
     wanted = 1 if rng.random() < 0.75 else 2
     grid_row, grid_column = np.ogrid[:SIZE, :SIZE]
     for _ in range(200):

@@ -94,7 +94,8 @@ def _bones(volume: Volume, thorax: Thorax) -> None:
     arch = np.abs(np.hypot(y - back - 20, x) - 11) - 2.6
     volume.paint(coverage(arch, 2.4) * ~disc, 480)
     volume.paint(coverage(np.hypot(y - back - 20, x) - 8.5, 2.4), 28)
-    process = np.maximum(np.abs(x) - 2.6, np.abs(y - back - 42) - 13)
+    end = thorax.half_depth + thorax.wall + 2
+    process = np.maximum(np.abs(x) - 2.6, np.maximum(back + 29 - y, y - end))
     volume.paint(coverage(process, 2.4) * ~disc, 380)
     across = np.maximum(np.abs(y - back - 13) - 4, np.abs(np.abs(x) - 26) - 13)
     volume.paint(coverage(across, 2.4) * (np.abs((z + thorax.rib_phase) % thorax.rib_pitch - 3) < 5), 420)

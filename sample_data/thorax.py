@@ -17,7 +17,7 @@ from sample_data.phantom import stream
 from sample_data.vessels import Point, Tube, grow
 
 Array = NDArray[Any]  # float32 but for numbers that went in as Python floats
-_CAVITY_POWER, _BODY_POWER = 2.25, 2.45  # superellipses: a chest is squarer than an ellipse
+CAVITY_POWER, BODY_POWER = 2.25, 2.45  # superellipses: a chest is squarer than an ellipse
 _WIDEST = -45.0  # z at which the rib cage is widest
 
 
@@ -72,7 +72,7 @@ class Thorax:
         """Distance to the inner surface of the rib cage. The apex leans back, the depth closes later than the width."""
         width = np.maximum(self.half_width * self.profile(z), 1.0)
         depth = np.maximum(self.half_depth * self.profile(z) ** 0.8, 1.0)
-        return _superellipse(y - self.lean(z), x, depth, width, _CAVITY_POWER)
+        return _superellipse(y - self.lean(z), x, depth, width, CAVITY_POWER)
 
     def lean(self, z: Array) -> Array:
         """Shift in y of the cavity's axis: it moves back towards the neck."""
@@ -83,7 +83,7 @@ class Thorax:
         shoulder = 1 + 0.06 * np.clip((z - 40) / 80, 0, 1)
         width = (self.half_width + self.wall + self.fat + 6) * shoulder
         depth = (self.half_depth + self.wall + self.fat + 4) * (1 - 0.16 * np.clip((z - 50) / 90, 0, 1))
-        return _superellipse(y - 6, x, depth, width, _BODY_POWER)
+        return _superellipse(y - 6, x, depth, width, BODY_POWER)
 
     def breasts(self, z: Array, y: Array, x: Array) -> Array:
         """Distance to the skin of both breasts, lying flat; far from everything in a man."""
@@ -106,7 +106,7 @@ class Thorax:
 
     def mediastinum(self, z: Array, y: Array, x: Array) -> Array:
         """Distance to the middle compartment without the heart: broad at the great vessels, thin behind the sternum."""
-        width = 19 + 12 * np.exp(-(((z - 52) / 34) ** 2)) + 9 * np.exp(-(((z + 2) / 25) ** 2))
+        width = 16 + 12 * np.exp(-(((z - 52) / 30) ** 2)) + 9 * np.exp(-(((z + 2) / 25) ** 2))
         thin = np.clip((-y - 22) / 50, 0, 1) ** 1.5 + 0.25 * np.clip((y - 20) / 40, 0, 1)
         return np.abs(x - 2) - width * (1 - 0.85 * thin)
 

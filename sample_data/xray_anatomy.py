@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 
 from sample_data.projection import Array, Projection
 from sample_data.texture import correlated, enlarge, smooth
-from sample_data.thorax import Thorax
+from sample_data.thorax import CAVITY_POWER, Thorax
 from sample_data.volume import coverage
 
 LUNG_DENSITY = 0.24  # of an inflated lung relative to water
@@ -27,7 +27,7 @@ class Paths:
 
 def project(thorax: Thorax, view: Projection, portable: bool, rng: np.random.Generator) -> Paths:
     """The healthy thorax. `portable`: antero-posterior in bed, so a larger heart and scapulae in front of the lungs."""
-    paths = Paths(_trunk(thorax, view), _lung(thorax, view), view.zeros())
+    paths = Paths(_trunk(thorax, view), lung_path(thorax, view), view.zeros())
     for start, end, radius in thorax.great_vessels():
         solid = view.zeros()
         view.tube(solid, start, end, radius)
@@ -74,7 +74,7 @@ def _trunk(thorax: Thorax, view: Projection) -> Array:
     return soft
 
 
-def _lung(thorax: Thorax, view: Projection) -> Array:
+def lung_path(thorax: Thorax, view: Projection) -> Array:
     """Aerated path: the lungs' distance function on planes 7 mm apart, at half the resolution of the detector."""
     z, x = view.z[:, 0].reshape(-1, 2).mean(axis=1), view.x[0].reshape(-1, 2).mean(axis=1)
     y = np.arange(-94.5, 95, 7, dtype=np.float32)
@@ -89,7 +89,7 @@ def _ribs(thorax: Thorax, view: Projection, bone: Array) -> None:
 
     def half_chord(grown: float) -> Array:
         part = np.minimum(np.abs(x) / (width + grown), 1)
-        return (depth + grown) * np.maximum(1 - part**2.25, 0) ** (1 / 2.25)
+        return (depth + grown) * np.maximum(1 - part**CAVITY_POWER, 0) ** (1 / CAVITY_POWER)
 
     shell = np.minimum(half_chord(10.2) - half_chord(1.8), 34)
     for side in (1, -1):  # behind, in front

@@ -4,7 +4,7 @@ import numpy as np
 
 from sample_data.projection import Projection
 from sample_data.thorax import Thorax
-from sample_data.xray_anatomy import _lung
+from sample_data.xray_anatomy import lung_path
 
 
 def test_a_ball_and_a_shell_have_their_paths_and_volumes() -> None:
@@ -30,7 +30,7 @@ def test_a_tube_across_the_beam() -> None:
 
 def test_the_projected_lung_has_the_volume_of_the_lung() -> None:
     thorax, view = Thorax.of_seed(5), Projection(512, 0.75)
-    projected = float(_lung(thorax, view).sum()) * 0.75**2
+    projected = float(lung_path(thorax, view).sum()) * 0.75**2
     low, high = np.array([-190, -95, -150]), np.array([190, 95, 150])
     z, y, x = np.random.default_rng(0).uniform(low, high, (400_000, 3)).astype(np.float32).T
     share = (thorax.lung(z, y, x) < 0).mean()
