@@ -73,8 +73,9 @@ def index(
     if as_json:
         sys.stdout.write(json.dumps(intake.to_dict(), indent=1) + "\n")
         return
+    in_series = {path for one in intake.series for path in one.files}
     for record in intake.files:
-        if record.reason is not None:
+        if record.reason is not None and record.path not in in_series:
             _say(f"{record.status:8} {record.path}  {record.reason}")
     for one in intake.series:
         _say(f"{one.status:8} {one.description} ({len(one.files)} files)" + (f"  {one.reason}" if one.reason else ""))

@@ -12,8 +12,10 @@ from monai.transforms import Compose, ResizeWithPadOrCrop, SpatialCrop
 from medcam.transforms._fit import Fit
 from medcam.transforms._stretch import Stretch
 
-REGION = ("RegionLocationMinY0", "RegionLocationMinX0", "RegionLocationMaxY1", "RegionLocationMaxX1")
-"""Facts that say where the scanned region lies: first row, first column, last row, last column (PS3.3 C.8.5.5)."""
+REGION = "UltrasoundRegion"
+"""The fact that says where the scanned region lies: first column, first row, last column, last row (PS3.3 C.8.5.5)."""
+
+_WHOLE: tuple[int, int, int | None, int | None] = (0, 0, None, None)
 
 
 def ultrasound(
@@ -25,7 +27,7 @@ def ultrasound(
     """Cut out the region that the header names, keep every n-th frame, make it grey, fit into `size`, scale to [0, 1].
 
     Args:
-        facts: the four `REGION` values, if the header states a region.
+        facts: `REGION`, if the header states one.
         size: rows and columns of the model's input; what the picture does not fill becomes 0.
         frames: at most so many frames, evenly spaced; the step between them is a whole number, so times stay exact.
         percentiles: grey values at these percentiles over all the kept frames become 0 and 1.
@@ -33,10 +35,10 @@ def ultrasound(
     Returns:
         Compose: (1 or 3, T, H, W) to (1, at most `frames`, *size).
     """
-    stated = [int(float(facts[key])) for key in REGION if facts.get(key)]
+    left, top, right, bottom = map(int, facts[REGION].split("\\")) if facts.get(REGION) else _WHOLE
     return Compose(
         [
-            Region(*stated) if len(stated) == len(REGION) else Region(),
+            Region(top, left, bottom, right),
             Frames(frames),
             Grey(),
             Fit(size),

@@ -7,12 +7,7 @@ from medcam.study import Pixels
 from medcam.transforms import compose, prepare
 from tests.transforms.worlds import blob, error_cells
 
-REGION = {
-    "RegionLocationMinX0": "20",
-    "RegionLocationMinY0": "10",
-    "RegionLocationMaxX1": "99",
-    "RegionLocationMaxY1": "69",
-}
+REGION = {"UltrasoundRegion": "20\\10\\99\\69"}
 
 
 def cine(frames: int, shape: tuple[int, int] = (80, 120)) -> Grid:
@@ -51,5 +46,5 @@ def test_only_the_stated_region_is_seen() -> None:
     changed = np.where(outside > 0, 255, array).astype(np.uint8)
     see = [prepare(Pixels(a, cine(3), False, "grey"), compose("ultrasound", REGION)).tensor for a in (array, changed)]
     torch.testing.assert_close(*see)
-    missed = dict(REGION, RegionLocationMinX0="500")  # a region outside of the picture says nothing
+    missed = {"UltrasoundRegion": "500\\10\\99\\69"}  # a region outside of the picture says nothing
     assert prepare(Pixels(array, cine(3), False, "grey"), compose("ultrasound", missed)).grid.spacing[1] > 0.24
