@@ -5,6 +5,7 @@ Nothing is drawn on the original, and nothing but boxes on the overlay: letters 
 
 import io
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,34 +70,45 @@ def painted(case: Case, index: int | None, base: Bytes, grid: Grid) -> Bytes:
     return overlay(base, evidence_plane(case, index, grid), case.explanation.display_range, least=LEAST)
 
 
-def figure(case: Case, picture: KeyImage, plane: Bytes, style: Style) -> Drawing:
-    """Original and overlay of one key image, side by side."""
+def figure(
+    case: Case,
+    picture: KeyImage,
+    plane: Bytes,
+    style: Style,
+    above: Sequence[str] = (),
+    below: Sequence[str] = (),
+) -> Drawing:
+    """Original and overlay of one key image, side by side, between lines of words above and below."""
     grid = picture.grid or case.grid
     base, small = _shrunk(plane, grid, style.pixels)
     row_mm, column_mm = grid.spacing[-2:]
     height, width = plane.shape[:2]
     panel = min(style.panel, style.tallest * (width * column_mm) / (height * row_mm))
-    tall = panel * (height * row_mm) / (width * column_mm)
+    tall = panel * height / width * (row_mm / column_mm if style.pixels else 1)
     text, sides = style.text, grid.sides()
     edge = text * (1.6 if any(sides[:2]) else 0.4)
     lip = text * (1.5 if any(sides[2:]) else 0.4)
-    top = text * 1.9 + lip
-    left, right = edge, edge + panel + 2 * edge + text * 0.6
+    head = len(above) * text * 1.5
+    top = round(head + text * 1.9 + lip)
+    left, right = round(edge), round(edge + panel + 2 * edge + text * 0.6)
     marks: list[Mark] = [
         Image(left, top, panel, tall, base),
         Image(right, top, panel, tall, painted(case, picture.index, base, small)),
-        Text(left, text * 1.2, text, f"Original, {window_words(case, picture)}", style.ink),
-        Text(right, text * 1.2, text, f"Evidence for {case.finding}", style.ink),
+        Text(left, head + text * 1.2, text, f"Original, {window_words(case, picture)}", style.ink),
+        Text(right, head + text * 1.2, text, f"Evidence for {case.finding}", style.ink),
     ]
+    marks += [Text(left, text * (1.2 + 1.5 * row), text, line, style.ink) for row, line in enumerate(above)]
     for x in (left, right):
         marks += _letters(sides, x, top, panel, tall, style)
         marks += _scale_bar(case, grid, x, top + tall + lip, panel, width, style)
     marks += _boxes(case, picture, right, top, panel / width, tall / height, style)
     bar = right + panel + edge + text * 0.6
     marks += _bar(case, bar, top, tall, style)
+    foot = top + tall + lip + text * 2.2
+    marks += [Text(left, foot + text * (1 + 1.5 * row), text, line, style.ink) for row, line in enumerate(below)]
     return Drawing(
         bar + text * 5.2,
-        top + tall + lip + text * 2.2,
+        foot + len(below) * text * 1.5,
         style.paper,
         tuple(marks),
         f"{plane_words(case, picture)}: the original and, beside it, the same plane with the evidence for "
@@ -121,6 +133,15 @@ def window_words(case: Case, picture: KeyImage) -> str:
     unit = " HU" if case.modality == "CT" else ""
     centre, width = picture.window
     return f"window {centre:g} / {width:g}{unit} (centre / width)"
+
+
+def evidence_words(case: Case) -> str:
+    """What the colours of the overlay mean."""
+    explanation = case.explanation
+    low, high = (evidence_value(share, explanation.display_range) for share in (LEAST, 1.0))
+    if high <= max(explanation.display_range[0], 0.0):
+        return f"no evidence of {explanation.method} to show"
+    return f"evidence of {explanation.method} in {explanation.unit}, painted from {low:.3g} to {high:.3g}"
 
 
 def evidence_value(share: float, display_range: tuple[float, float]) -> float:

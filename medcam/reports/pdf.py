@@ -58,7 +58,10 @@ def _story(said: Content, drawings: list[Drawing]) -> Iterator[Any]:
     for section in said.sections:
         figures = iter(drawings)
         parts = [part for block in section.blocks for part in _parts(block, figures)]
-        heading = [_words(section.title, 11, face=BOLD, before=12), HRFlowable("100%", 0.6, color=RULE, spaceBefore=2, spaceAfter=5)]
+        heading = [
+            _words(section.title, 11, face=BOLD, before=12),
+            HRFlowable("100%", 0.6, color=RULE, spaceBefore=2, spaceAfter=5),
+        ]
         yield CondPageBreak(90)
         yield KeepTogether([*heading, *parts[:1]])
         yield from parts[1:]
