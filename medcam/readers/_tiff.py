@@ -35,6 +35,8 @@ def is_slide(path: Path) -> bool:
 def _directories(file: IO[bytes]) -> Iterator[dict[int, int]]:
     """The scalar tags of each directory in the chain."""
     head = file.read(16)
+    if not is_tiff(head):
+        return
     order = "<" if head[:2] == b"II" else ">"
     big = head[2 if order == "<" else 3] == ord("+")
     (start,) = struct.unpack_from(order + ("Q" if big else "I"), head, 8 if big else 4)
