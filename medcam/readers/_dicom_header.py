@@ -1,0 +1,218 @@
+"""Facts of one DICOM header: what grouping, geometry, selection and provenance need, as short plain text."""
+
+import struct
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from pydicom.charset import convert_encodings, decode_bytes
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataset import Dataset
+
+from medcam.errors import InputError
+from medcam.readers._dicom_file import DicomFile, guarded, open_dicom, quiet
+from medcam.readers._dicom_frames import frames
+from medcam.readers._dicom_kinds import FAMILY, NATIVE, VIDEO
+
+SIZES: Final = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "BitsStored", "PixelRepresentation")
+"""Two-byte whole numbers (US); any other encoding of them is an attack or an accident."""
+
+TEXTS: Final = (
+    *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"),
+    *("PatientID", "PatientName", "AccessionNumber", "PatientSex", "PatientAge"),
+    *("Modality", "ImageType", "BodyPartExamined", "ViewPosition", "Laterality", "ImageLaterality"),
+    *("Manufacturer", "ManufacturerModelName", "PresentationIntentType", "ConversionType", "ConvolutionKernel"),
+    *("PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames", "LossyImageCompression"),
+    *("WindowCenter", "WindowWidth", "VOILUTFunction", "PresentationLUTShape", "BurnedInAnnotation"),
+    *("PatientOrientation", "PatientPosition", "ImagePositionPatient", "ImageOrientationPatient"),
+    *("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelSpacingCalibrationType"),
+    *("SliceThickness", "GantryDetectorTilt", "InstanceNumber", "AcquisitionNumber", "TemporalPositionIdentifier"),
+    *("EchoNumbers", "EchoTime", "DiffusionBValue", "NominalPercentageOfCardiacPhase", "TriggerTime"),
+    *("RescaleSlope", "RescaleIntercept", "PixelPaddingValue", "PixelPaddingRangeLimit"),
+    *("FrameTime", "FrameTimeVector", "CineRate", "RecommendedDisplayFrameRate", "RescaleType"),
+    *("ConcatenationUID", "InConcatenationTotalNumber", "ConcatenationFrameOffsetNumber"),
+    *("TotalPixelMatrixRows", "TotalPixelMatrixColumns", "ImagedVolumeWidth", "ImagedVolumeHeight"),
+)
+NESTED: Final = (
+    *("AnatomicRegionSequence", "ViewCodeSequence", "SequenceOfUltrasoundRegions"),
+    *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
+)
+
+
+def _tag(keyword: str) -> int:
+    tag = tag_for_keyword(keyword)
+    assert tag is not None, keyword
+    return tag
+
+
+_PALETTE = tuple(
+    name.format(colour)
+    for colour in ("Red", "Green", "Blue")
+    for name in (
+        "{}PaletteColorLookupTableDescriptor",
+        "{}PaletteColorLookupTableData",
+        "Segmented{}PaletteColorLookupTableData",
+    )
+)
+LOOK_UP_TABLES: Final = tuple(_tag(keyword) for keyword in ("ModalityLUTSequence", "VOILUTSequence", *_PALETTE))
+"""Tags of what only decoding needs."""
+
+BINARY: Final = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FD": "d", "FL": "f"}
+
+VIEWS: Final = {"postero-anterior": "PA", "antero-posterior": "AP", "lateral": "LL"}
+"""Beginnings of code meanings of views (CID 4010) to the terms of View Position (PS3.3 C.8.11.5)."""
+
+
+CHARSET: Final = _tag("SpecificCharacterSet")
+PLAIN: Final = {_tag(keyword): (keyword, dictionary_VR(_tag(keyword))) for keyword in (*SIZES, *TEXTS)}
+DEEP: Final = {_tag(keyword): keyword for keyword in NESTED}
+WANTED: Final = (*PLAIN, *DEEP)
+
+
+def header_facts(path: Path) -> dict[str, Any]:
+    """Facts by DICOM keyword: text as it stands in the header (several values joined by a backslash), sizes as int.
+
+    Beside the keywords: `TransferSyntaxUID`, `PixelBytes` (length of the stored pixels), `Regions` (of ultrasound),
+    `Frames` (the functional groups of an enhanced object, see `_dicom_frames`) and `Damage` (code and detail: the
+    header is sound, but the pixels are not).
+
+    Raises:
+        InputError: the file is damaged, hostile, or contradicts itself.
+    """
+    return read_header(path)[0]
+
+
+def read_header(path: Path, others: Iterable[int] = ()) -> tuple[dict[str, Any], DicomFile]:
+    """As `header_facts`, with the file they were read from, whose data set also holds the elements `others`."""
+    with guarded(), quiet():
+        file = open_dicom(path, (*WANTED, *others))
+        facts = _plain(file)
+        facts.update(_nested(file.dataset, facts))
+        if file.pixels is not None:
+            facts["PixelBytes"] = file.pixels.length
+            try:
+                _check_pixels(file, facts)
+            except InputError as error:  # told to its series, which must not lose a slice in silence
+                facts["Damage"] = [error.code, str(error.args[0])]
+        if not file.stated and facts.get("SOPClassUID") not in FAMILY:
+            raise InputError("malformed", "It has no file meta information and does not say what it is.")
+        return facts, file
+
+
+def _plain(file: DicomFile) -> dict[str, Any]:
+    facts: dict[str, Any] = {"TransferSyntaxUID": file.transfer_syntax}
+    dataset = file.dataset
+    charset = _bytes(dataset, CHARSET)
+    for tag in dataset.keys():  # noqa: SIM118  # iterating over a Dataset would parse its elements
+        keyword, usual = PLAIN.get(int(tag), ("", ""))  # int: comparing pydicom's tags is slow
+        value = _bytes(dataset, tag) if keyword else b""
+        if not value:
+            continue
+        vr = dataset.get_item(tag).VR or usual
+        if vr == "US or SS":
+            vr = "SS" if facts.get("PixelRepresentation") else "US"
+        if keyword in SIZES:
+            if vr != "US" or len(value) != 2:
+                raise InputError("malformed", f"{keyword} is not a two-byte number.")
+            facts[keyword] = int(_numbers(value, vr, file.little_endian)[0])
+        elif text := _number_text(value, vr, file.little_endian) if vr in BINARY else _text(value, charset):
+            facts[keyword] = text
+    for keyword, stated in zip(("SOPClassUID", "SOPInstanceUID"), file.media, strict=True):
+        if stated:
+            facts.setdefault(keyword, stated)
+    return facts
+
+
+def _bytes(dataset: Dataset, tag: int) -> bytes:
+    value = dataset.get_item(tag).value if tag in dataset else None
+    return value if isinstance(value, bytes) else b""
+
+
+def _numbers(value: bytes, vr: str, little: bool) -> tuple[float, ...]:
+    code = BINARY[vr]
+    count = len(value) // struct.calcsize(code)
+    return struct.unpack(f"{'<' if little else '>'}{count}{code}", value[: count * struct.calcsize(code)])
+
+
+def _number_text(value: bytes, vr: str, little: bool) -> str:
+    return "\\".join(f"{number:.12g}" for number in _numbers(value, vr, little))
+
+
+def _text(value: bytes, charset: bytes) -> str:
+    if value.isascii() and b"\x1b" not in value:
+        text = value.decode("ascii")
+    else:
+        names = charset.decode("ascii", "replace").replace("\0", "").strip()
+        text = decode_bytes(value, convert_encodings(names.split("\\")), {*b"\r\n\f\t\\^="})
+    return "\\".join(part.strip(" \0\t\r\n") for part in text.split("\\"))
+
+
+def _nested(dataset: Dataset, plain: Mapping[str, Any]) -> dict[str, Any]:
+    facts: dict[str, Any] = {}
+    meaning = _meaning(dataset.get("AnatomicRegionSequence"))
+    if meaning:
+        facts["AnatomicRegion"] = meaning.upper()
+    view = _meaning(dataset.get("ViewCodeSequence")).lower()
+    for beginning, term in VIEWS.items():
+        if view.startswith(beginning):
+            facts["ViewCode"] = term
+    regions = dataset.get("SequenceOfUltrasoundRegions")
+    if regions:
+        facts["Regions"] = [_region(item) for item in regions]
+    if FAMILY.get(plain.get("SOPClassUID", "")) in ("frames", "slide"):
+        facts["Frames"] = frames(dataset)
+    return facts
+
+
+def _meaning(items: Iterable[Dataset] | None) -> str:
+    return next((str(item.get("CodeMeaning", "")).strip() for item in items or ()), "")
+
+
+REGION: Final = (
+    *("RegionSpatialFormat", "RegionDataType", "PhysicalUnitsXDirection", "PhysicalUnitsYDirection"),
+    *("RegionLocationMinX0", "RegionLocationMinY0", "RegionLocationMaxX1", "RegionLocationMaxY1"),
+    *("PhysicalDeltaX", "PhysicalDeltaY"),
+)
+"""Elements of an ultrasound region, in the order of the lists in `Regions` (PS3.3 C.8.5.5)."""
+
+
+def _region(item: Dataset) -> list[float]:
+    return [float(item.get(keyword) or 0) for keyword in REGION]
+
+
+def _check_pixels(file: DicomFile, facts: Mapping[str, Any]) -> None:
+    """Stored pixels must be as many as the header says.
+
+    Raises:
+        InputError: `malformed` without image sizes, `truncated` with fewer bytes or frames than announced.
+    """
+    if facts.get("SOPClassUID") not in FAMILY:
+        return
+    missing = [keyword for keyword in ("Rows", "Columns", "BitsAllocated") if not facts.get(keyword)]
+    if missing:
+        raise InputError("malformed", f"{', '.join(missing)} missing or zero.")
+    count = frame_count(facts)
+    assert file.pixels is not None
+    if file.pixels.missing:
+        raise InputError("truncated", f"The file ends {file.pixels.missing} bytes before its pixels do.")
+    if file.transfer_syntax in NATIVE:
+        samples = 2 if facts.get("PhotometricInterpretation") == "YBR_FULL_422" else facts.get("SamplesPerPixel", 1)
+        needed = (facts["Rows"] * facts["Columns"] * samples * facts["BitsAllocated"] * count + 7) // 8
+        if file.pixels.length < needed:
+            raise InputError("truncated", f"{file.pixels.length} of {needed} bytes of pixels are here.")
+        if not file.stated and file.pixels.length > needed + 1:
+            raise InputError("malformed", "It has no file meta information, and its pixels do not fit its header.")
+    elif file.pixels.fragments < (1 if file.transfer_syntax in VIDEO else count):
+        raise InputError("truncated", f"{file.pixels.fragments} of {count} compressed frames are here.")
+
+
+def frame_count(facts: Mapping[str, Any]) -> int:
+    """Number of Frames, one if absent.
+
+    Raises:
+        InputError: it is not a positive whole number.
+    """
+    text = str(facts.get("NumberOfFrames", "1"))
+    if not text.isdecimal() or not 0 < int(text) < 10**9:
+        raise InputError("malformed", "Number of Frames is not a positive whole number.")
+    return int(text)
