@@ -5,7 +5,7 @@ to the output is recorded once and serves every target of every method.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -14,7 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from medcam.errors import ExplainError
+from medcam.explainers._replay import ReplayError, Script, replaying
 from medcam.explainers._session import first_tensor, with_first_tensor
+from medcam.explainers._trace import trace
 
 Role = Literal["output", "input"]
 
@@ -37,19 +39,20 @@ class Capture:
 
     Attributes:
         output: what the model returned, its tail recorded for differentiation.
-        cut: the tap that was reached first, where the graph begins.
     """
 
-    def __init__(self, model: nn.Module, x: Tensor, taps: Sequence[Tap]) -> None:
+    def __init__(
+        self, model: nn.Module, x: Tensor, taps: Sequence[Tap], run: Callable[[Tensor], Any] | None = None
+    ) -> None:
         self.model = model
         self.x = x.clone() if x.is_inference() else x.detach()
         self._activations: dict[Tap, Tensor] = {}
+        self._replays: bool | None = None
         with tapped(model, taps, self._take):
-            self.output: Any = model(self.x)
+            self.output: Any = (run or model)(self.x)
         missing = [tap for tap in taps if tap not in self._activations]
         if missing:
             raise ExplainError("layer-not-reached", f"The forward pass never came to {missing[0]}.")
-        self.cut = next(iter(self._activations))
 
     def _take(self, tap: Tap, tensor: Tensor) -> Tensor:
         if not self._activations:
@@ -62,6 +65,16 @@ class Capture:
     def activation(self, tap: Tap) -> Tensor:
         """What was seen at a tap, as the module gave it, without its graph."""
         return self._activations[tap].detach()
+
+    @property
+    def cut(self) -> Tap:
+        """The tap that was reached first: there the graph begins."""
+        return next(iter(self._activations))
+
+    @property
+    def rows_per_sample(self) -> int:
+        """How many rows of the activation at the cut belong to a sample: the frames of a folded clip, else 1."""
+        return len(self._activations[self.cut]) // len(self.x)
 
     def gradient(self, scalars: Tensor, tap: Tap) -> Tensor:
         """Of the sum of `scalars` with respect to an activation, shaped like it; zeros where nothing depends on it.
@@ -77,6 +90,59 @@ class Capture:
         (gradient,) = torch.autograd.grad(scalars.sum(), self._activations[tap], retain_graph=True, allow_unused=True)
         return torch.zeros_like(self._activations[tap]) if gradient is None else gradient
 
+    def replay(self, activation: Tensor, taps: Sequence[Tap] = (), samples: Tensor | None = None) -> "Capture":
+        """Run the tail from another activation at the cut, with taps behind it (the cut itself included).
+
+        Args:
+            activation: shaped as at the cut, for as many samples as wanted.
+            samples: for each of them, which sample of `x` it belongs to; by default `x` over and over again.
+
+        The first replay checks itself against the captured output. Where values pass the cut on another way, the
+        whole model runs with the activation put in its place, and `tail_only` is False.
+        """
+        if samples is None:
+            samples = torch.arange(len(activation) // self.rows_per_sample, device=self.x.device) % len(self.x)
+        if self._replays is None:
+            self._replays = self._check()
+        return self._replayed(activation, taps, samples)
+
+    @property
+    def tail_only(self) -> bool:
+        """Whether replays run the tail only."""
+        return self._replays is not False
+
+    def tail(self, activation: Tensor, samples: Tensor | None = None) -> Any:
+        """The model's output for another activation at the cut: see `replay`."""
+        return self.replay(activation, (), samples).output
+
+    def _check(self) -> bool:
+        """Whether the tail alone, run from what was captured, gives what the model gave."""
+        self._replays = True
+        try:
+            with torch.no_grad():
+                again = self._replayed(self.activation(self.cut), (), torch.arange(len(self.x))).output
+        except (ReplayError, RuntimeError, TypeError, ValueError, IndexError, AttributeError):
+            return False  # a blank was used in a way that blanks do not stand
+        mine, theirs = first_tensor(again), first_tensor(self.output)
+        if mine is None or theirs is None or mine.shape != theirs.shape:
+            return False
+        scale = float(theirs.detach().abs().max())
+        return bool(torch.allclose(mine.float(), theirs.detach().float(), rtol=1e-3, atol=1e-4 * scale))
+
+    def _replayed(self, activation: Tensor, taps: Sequence[Tap], samples: Tensor) -> "Capture":
+        cut = self.cut
+        if not self._replays:
+
+            def full(x: Tensor) -> Any:
+                with tapped(self.model, [cut], lambda tap, tensor: activation.clone(), first=True):
+                    return self.model(x)
+
+            return Capture(self.model, self.x[samples], taps, full)
+        script = Script.of(trace(self.model, self.x), cut.module, cut.call)
+        blank = self.x.new_full((), float("nan")).expand(len(samples), *self.x.shape[1:])
+        with replaying(self.model, script, activation, cut.role == "input", len(samples)):
+            return Capture(self.model, blank, taps)
+
     def forward(self, inputs: Tensor, budget: int) -> Tensor:
         """Outputs for `inputs` (N, C, *space), at most `budget` at a time, without a graph."""
         with torch.no_grad():
@@ -85,8 +151,13 @@ class Capture:
 
 
 @contextmanager
-def tapped(model: nn.Module, taps: Sequence[Tap], take: Any) -> Iterator[None]:
-    """Within, `take(tap, tensor)` is called at each tap and what it returns goes on in the tensor's place."""
+def tapped(
+    model: nn.Module, taps: Sequence[Tap], take: Callable[[Tap, Tensor], Tensor], *, first: bool = False
+) -> Iterator[None]:
+    """Within, `take(tap, tensor)` is called at each tap and what it returns goes on in the tensor's place.
+
+    With `first` it is called before any hook that is there already.
+    """
     calls: Counter[str] = Counter()
     by_module: dict[str, list[Tap]] = {}
     for tap in taps:
@@ -114,6 +185,6 @@ def tapped(model: nn.Module, taps: Sequence[Tap], take: Any) -> Iterator[None]:
     with ExitStack() as hooks:
         for name in by_module:
             module = model.get_submodule(name)
-            hooks.callback(module.register_forward_pre_hook(entering(name)).remove)
-            hooks.callback(module.register_forward_hook(leaving(name)).remove)
+            hooks.callback(module.register_forward_pre_hook(entering(name), prepend=first).remove)
+            hooks.callback(module.register_forward_hook(leaving(name), prepend=first).remove)
         yield

@@ -117,7 +117,7 @@ class Explained:
         name: str | None = None,
         overlap: Literal["sum", "mean"] = "sum",
     ) -> Explanation:
-        """One record for the whole that the B rows are parts of: frames of a cine, windows of a volume, tiles of a slide.
+        """One record for the whole of which the B rows are parts: a cine, a volume seen in windows, a slide.
 
         Raises:
             ExplainError: the placements do not fit the rows.

@@ -1,7 +1,8 @@
 """Work on somebody's model and leave it as it was found."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -54,21 +55,20 @@ def first_tensor(value: object) -> Tensor | None:
     return next((found for found in map(first_tensor, items) if found is not None), None)
 
 
-def with_first_tensor(value: object, tensor: Tensor) -> object:
-    """The same value with its first floating-point tensor replaced."""
+def each_tensor(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """The same value with every tensor in its tuples, lists and dicts changed."""
     if isinstance(value, Tensor):
-        return tensor
+        return change(value)
     if isinstance(value, dict):
-        pairs, done = {}, False
-        for key, item in value.items():
-            fits = not done and first_tensor(item) is not None
-            pairs[key] = with_first_tensor(item, tensor) if fits else item
-            done = done or fits
-        return pairs if type(value) is dict else type(value)(**pairs)  # model outputs that are dataclass-like dicts
-    assert isinstance(value, tuple | list)
-    items = list(value)
-    position = next(i for i, item in enumerate(items) if first_tensor(item) is not None)
-    items[position] = with_first_tensor(items[position], tensor)
-    if hasattr(value, "_fields"):  # a named tuple
-        return type(value)(*items)
-    return type(value)(items)
+        pairs = {key: each_tensor(item, change) for key, item in value.items()}
+        return pairs if type(value) is dict else type(value)(**pairs)  # model outputs that are dataclasses and dicts
+    if isinstance(value, tuple | list):
+        items = [each_tensor(item, change) for item in value]
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)  # a named tuple
+    return value
+
+
+def with_first_tensor(value: Any, tensor: Tensor) -> Any:
+    """The same value with its first floating-point tensor replaced."""
+    first = first_tensor(value)
+    return each_tensor(value, lambda item: tensor if item is first else item)

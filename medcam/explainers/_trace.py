@@ -19,7 +19,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from medcam.errors import ExplainError
 from medcam.explainers._composition import compose
 from medcam.explainers._layout import Layout, of_input
-from medcam.explainers._session import first_tensor, undisturbed
+from medcam.explainers._session import each_tensor, first_tensor, undisturbed
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,10 @@ class Call:
     layout_in: Layout | None
     shape: tuple[int, ...]
     layout: Layout | None
+    began: int
+    """How many calls had ended when this one began."""
+    blank: Any
+    """What it returned, as tensors on the meta device: shapes without values."""
 
 
 @dataclass(frozen=True)
@@ -107,15 +111,27 @@ def _recorded(model: nn.Module, x: Tensor) -> Iterator[list[Call]]:
 
     def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], name: str) -> None:
         entered = first_tensor((args, kwargs))
-        pending.append((_shape(entered), tracker.look(entered), counts[name]))
+        pending.append((_shape(entered), tracker.look(entered), counts[name], len(calls)))
         counts[name] += 1
 
     def after(module: nn.Module, args: object, kwargs: object, output: object, name: str) -> None:
-        shape_in, layout_in, index = pending.pop()
+        shape_in, layout_in, index, began = pending.pop()
         left = first_tensor(output)
-        calls.append(Call(name, index, type(module).__name__, shape_in, layout_in, _shape(left), tracker.look(left)))
+        calls.append(
+            Call(
+                module=name,
+                index=index,
+                kind=type(module).__name__,
+                shape_in=shape_in,
+                layout_in=layout_in,
+                shape=_shape(left),
+                layout=tracker.look(left),
+                began=began,
+                blank=each_tensor(output, lambda tensor: tensor.detach().to("meta")),
+            )
+        )
 
-    pending: list[tuple[tuple[int, ...], Layout | None, int]] = []
+    pending: list[tuple[tuple[int, ...], Layout | None, int, int]] = []
     with ExitStack() as hooks, torch.no_grad():
         for name, module in model.named_modules():
             enter, leave = _named(before, name), _named(after, name)
@@ -129,7 +145,7 @@ def _named(hook: Any, name: str) -> Any:
     return lambda *arguments: hook(*arguments, name)
 
 
-class _Tracker(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves its metaclass hooks untyped
+class _Tracker(TorchDispatchMode):
     """Follows the layout of every tensor that depends on the input."""
 
     def __init__(self, x: Tensor) -> None:
@@ -141,7 +157,7 @@ class _Tracker(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch lea
         """The layout of a tensor; None where it has none or it was lost."""
         if not isinstance(tensor, Tensor):
             return None
-        layout: Layout | None = self._layouts.get(tensor)  # type: ignore[no-untyped-call]  # untyped in torch
+        layout: Layout | None = self._layouts.get(tensor)
         return layout
 
     def __torch_dispatch__(
