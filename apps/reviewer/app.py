@@ -15,10 +15,17 @@ from medcam.results import Results
 
 STYLE = """
 <style>
-  [data-testid="stMainBlockContainer"] { padding: 2.6rem 2rem 2rem 2rem; }
-  [data-testid="stSidebarUserContent"] { padding-top: 0; }
-  .st-key-viewer { background: #000; border-radius: 6px; padding: 0.6rem; }
-  .st-key-viewer img { border-radius: 0; }
+  [data-testid="stHeader"] { background: transparent; pointer-events: none; }
+  [data-testid="stMainBlockContainer"] { padding: 1.2rem 2rem; }
+  [data-testid="stSidebarHeader"] { height: 1.2rem; margin-bottom: 0.3rem; }
+  [data-testid="stText"] { font-family: inherit; font-size: 0.875rem; white-space: pre-wrap; }
+  .st-key-choice button { padding: 0.2rem; }
+  .st-key-choice button p { font-size: 0.875rem; }
+  .st-key-choice button kbd, .st-key-choice [data-testid="stButtonShortcut"] { display: none; }
+  [class*="st-key-viewer"] { background: #000; border-radius: 6px; padding: 0.4rem; }
+  [class*="st-key-viewer"] img { border-radius: 0; object-fit: contain; }
+  .st-key-viewer-one img { max-height: max(22rem, calc(100vh - 17rem)); }
+  .st-key-viewer-many img { max-height: max(22rem, calc(100vh - 20rem)); }
 </style>
 """
 

@@ -61,7 +61,7 @@ def jump(case: Case, pictures: Pictures) -> None:
 
 
 def row(case: Case, region: Region) -> dict[str, object]:
-    """One region in the words of the modality; slices, frames, rows and columns count from 1."""
+    """One region in the words of the modality; slices and frames count from 1."""
     cells: dict[str, object] = {}
     if case.kind in ("volume", "cine"):
         name = "Slices" if case.kind == "volume" else "Frames"
@@ -69,10 +69,10 @@ def row(case: Case, region: Region) -> dict[str, object]:
         cells["Peak at"] = region.peak[0] + 1
     if region.interval_s is not None:
         cells["Seconds"] = f"{region.interval_s[0]:.2f} to {region.interval_s[1]:.2f}"
-    cells["Row, column"] = f"{region.peak[-2] + 1}, {region.peak[-1] + 1}"
+    cells["Row, column"] = f"{region.peak[-2]}, {region.peak[-1]}"
     if region.size_mm is not None:
         cells["Size (mm)"] = " x ".join(f"{size:.3g}" for size in region.size_mm)
-    cells[f"Peak ({case.explanation.unit})"] = round(region.peak_value, 2)
+    cells[f"Peak ({case.explanation.unit})"] = f"{region.peak_value:.2f}"
     cells["Share of evidence"] = region.mass
     return cells
 

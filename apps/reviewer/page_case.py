@@ -44,20 +44,22 @@ def drawn(_results: Results, folder: str, key: str, written: int) -> Pictures:
 
 def header(results: Results, case: Case, session: Session) -> None:
     left, middle, right = st.columns([1, 5, 1.3], vertical_alignment="center")
-    if left.button("Worklist", icon=":material/arrow_back:", shortcut="w", width="stretch"):
+    if left.button("Worklist", key="back", icon=":material/arrow_back:", shortcut="w", width="stretch"):
         back()
-    with middle:
-        st.markdown(f"#### {words(case.pipeline).capitalize()}")
-        named = patient(results, case.key) if st.session_state.get("identifiers") else ""
-        parts = [case.question, case.modality, f"study {case.study_key[:6]}", named]
-        st.text(" · ".join(part for part in parts if part))
+    title = words(case.pipeline)
+    named = patient(results, case.key) if st.session_state.get("identifiers") else ""
+    with middle, st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        st.markdown(f"#### {title[:1].upper()}{title[1:]}", width="content")
+        st.text(
+            " · ".join(part for part in (case.question, case.modality, f"study {case.study_key[:6]}", named) if part)
+        )
     rows = worklist(results)
     following = (
         next_unread(rows, case.key)
         if session.shows_ai and not st.session_state["hidden"]
         else next_unread(unaided(rows), case.key, session.reader)
     )
-    if right.button("Next unreviewed", shortcut="n", width="stretch", disabled=following is None):
+    if right.button("Next unreviewed", key="next", shortcut="n", width="stretch", disabled=following is None):
         assert following is not None
         open_case(following.key)
 
@@ -70,8 +72,11 @@ def back() -> None:
 def answer(case: Case) -> None:
     """The AI's decision in one line, with what it rests on."""
     prediction, doubt = case.prediction, case.uncertainty
-    with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
+    parts = [
+        f"{prediction.score_name} {prediction.score:.2f} ± {doubt.score_sd:.2f} ({doubt.method})",
+        f"threshold {prediction.threshold:.2f} ({prediction.threshold_origin})",
+        *case.decision.reasons,
+    ]
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.badge(case.decision.text, color=COLOURS[case.decision.text])
-        st.text(f"{prediction.score_name} {prediction.score:.2f} ± {doubt.score_sd:.2f} ({doubt.method})")
-        st.text(f"threshold {prediction.threshold:.2f}: {prediction.threshold_origin}")
-        st.text("; ".join(case.decision.reasons))
+        st.text("  ·  ".join(parts))

@@ -26,7 +26,12 @@ def show(results: Results, reader: str, hidden: bool) -> None:
     rows = filtered(unaided(every) if hidden else every, reader, hidden)
     waiting = next_unread(rows, reader=reader if hidden else "")
     if st.button(
-        "Open next unreviewed", type="primary", shortcut="n", icon=":material/arrow_forward:", disabled=waiting is None
+        "Open next unreviewed",
+        key="open-next",
+        type="primary",
+        shortcut="n",
+        icon=":material/arrow_forward:",
+        disabled=waiting is None,
     ):
         assert waiting is not None
         open_case(waiting.key)
@@ -73,7 +78,6 @@ def table(results: Results, rows: list[Row], reader: str, hidden: bool) -> None:
     columns["Modality"] = [row.modality for row in rows]
     if st.session_state.get("identifiers"):
         columns["Patient"] = [patient(results, row.key) for row in rows]
-    columns["Study"] = [row.key[:6] for row in rows]
     if hidden:
         columns["Read by you"] = ["yes" if reader and row.read_by(reader) else "no" for row in rows]
     else:
@@ -82,11 +86,12 @@ def table(results: Results, rows: list[Row], reader: str, hidden: bool) -> None:
             "Score": [row.score for row in rows],
             "± SD": [row.score_sd for row in rows],
             "Threshold": [row.threshold for row in rows],
-            "Strongest evidence": [row.place for row in rows],
             "Status": [row.status for row in rows],
             "Verdicts": [", ".join(f"{name}: {agreement}" for name, agreement in row.said) for row in rows],
+            "Strongest evidence": [row.place for row in rows],
         }
-    number = st.column_config.NumberColumn(format="%.2f", width=80)
+    columns["Study"] = [row.key[:6] for row in rows]
+    number = st.column_config.NumberColumn(format="%.2f", width=70)
     event = st.dataframe(
         columns,
         key=f"worklist-{st.session_state.get('visit', 0)}",
@@ -99,8 +104,12 @@ def table(results: Results, rows: list[Row], reader: str, hidden: bool) -> None:
             "Score": number,
             "± SD": number,
             "Threshold": number,
-            "Modality": st.column_config.TextColumn(width=80),
-            "Study": st.column_config.TextColumn(width=80, help="Pseudonym of the study in this folder"),
+            "Question": st.column_config.TextColumn(width=160),
+            "Modality": st.column_config.TextColumn(width=70),
+            "Decision": st.column_config.TextColumn(width=130),
+            "Status": st.column_config.TextColumn(width=110),
+            "Verdicts": st.column_config.TextColumn(width=160),
+            "Study": st.column_config.TextColumn(width=70, help="Pseudonym of the study in this folder"),
         },
     )
     picked = [*event.selection.rows, *(row for row, _ in event.selection.cells)]
@@ -133,4 +142,6 @@ def not_scored(results: Results) -> None:
 
 
 def words(name: str) -> str:
-    return name.replace("_", " ")
+    """A pipeline's name as a person writes it."""
+    written = {"ct": "CT", "mr": "MR", "pet": "PET", "xray": "X-ray"}
+    return " ".join(written.get(part, part) for part in name.split("_"))

@@ -35,12 +35,12 @@ def first_read(case: Case, current: Session) -> None:
     st.markdown("**First read**")
     if current.stage == "locked":
         st.text(f"Locked: {current.first_answer}")
-        if st.button("Show the AI's result", type="primary", width="stretch"):
+        if st.button("Show the AI's result", key="reveal", type="primary", width="stretch"):
             advance(current.reveal())
         return
     st.text(f"Do you see this finding: {case.finding}?")
     answer = choice(f"first-{case.key}", FIRST_ANSWERS)
-    if st.button("Lock my answer and show the AI", type="primary", width="stretch", disabled=not answer):
+    if st.button("Lock my answer and show the AI", key="lock", type="primary", width="stretch", disabled=not answer):
         try:
             advance(current.lock(answer).reveal())
         except MedcamError as error:
@@ -55,7 +55,7 @@ def verdict(case: Case, current: Session) -> None:
     entry = st.session_state.get("entry", 0)  # a new one after each saved verdict, so that its fields begin empty
     reason = st.selectbox("Reason", WHY, index=None, key=f"reason-{case.key}-{entry}", placeholder="Needed to reject")
     comment = st.text_area("Comment", key=f"comment-{case.key}-{entry}", height=90, max_chars=4000)
-    if st.button("Save verdict", type="primary", width="stretch", shortcut="s", disabled=not agreement):
+    if st.button("Save verdict", key="save", type="primary", width="stretch", shortcut="s", disabled=not agreement):
         try:
             following, stored = current.judge(case, agreement, reason or "", comment)
         except MedcamError as error:
@@ -73,16 +73,18 @@ def verdict(case: Case, current: Session) -> None:
 def choice(name: str, options: tuple[str, ...]) -> str:
     """One of the options, by button or by key; "" until one is chosen."""
     chosen = st.session_state.get(name, "")
-    for place, option in zip(st.columns(len(options), gap="small"), options, strict=True):
-        place.button(
-            option.capitalize(),
-            key=f"{name}-{option}",
-            type="primary" if option == chosen else "secondary",
-            width="stretch",
-            shortcut=KEYS[option],
-            on_click=st.session_state.__setitem__,
-            args=(name, option),
-        )
+    with st.container(key="choice"):
+        for place, option in zip(st.columns(len(options), gap="xsmall"), options, strict=True):
+            place.button(
+                option.capitalize(),
+                key=f"{name}-{option}",
+                type="primary" if option == chosen else "secondary",
+                width="stretch",
+                shortcut=KEYS[option],
+                on_click=st.session_state.__setitem__,
+                args=(name, option),
+            )
+        st.caption("Keys: " + ", ".join(f"{KEYS[option].upper()} {option}" for option in options))
     return chosen
 
 

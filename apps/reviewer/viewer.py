@@ -1,5 +1,8 @@
 """The viewer: the untouched original beside the overlay at the same window, slice by slice or frame by frame."""
 
+from collections.abc import Callable
+from typing import Any
+
 import streamlit as st
 
 from medcam.findings import CAPTION
@@ -41,7 +44,7 @@ def revealed(pictures: Pictures) -> None:
     with places[3]:
         on = switch(f"overlay-{key}")
     position = placed(pictures, name := f"position-{key}", pictures.peak)
-    with st.container(key="viewer"):
+    with st.container(key=frame(pictures)):
         left, right = st.columns(2, gap="small")
         left.image(pictures.original(position, window), width="stretch")
         right.image(pictures.overlay(position, window, opacity if on else 0.0, least), width="stretch")
@@ -56,7 +59,7 @@ def unaided(pictures: Pictures) -> None:
     key = pictures.case.key
     window = windows(pictures)
     position = placed(pictures, name := f"unaided-{key}", pictures.middle)
-    with st.container(key="viewer"):
+    with st.container(key=frame(pictures)):
         _, middle, _ = st.columns([1, 2, 1])
         middle.image(pictures.original(position, window), width="stretch")
     stepper(pictures, name)
@@ -65,10 +68,15 @@ def unaided(pictures: Pictures) -> None:
 def windows(pictures: Pictures) -> str:
     """The chosen preset's name, the same for both panels; "" where the values are fixed."""
     names = list(pictures.windows)
-    if not names:
-        return ""
+    if len(names) < 2:
+        return pictures.default_window
     key = f"window-{pictures.case.key}"
     return st.segmented_control("Window", names, default=pictures.default_window, key=key) or pictures.default_window
+
+
+def frame(pictures: Pictures) -> str:
+    """The dark container's key: its pictures leave room for a slider where there is one (see `app.STYLE`)."""
+    return "viewer-many" if len(pictures.planes) > 1 else "viewer-one"
 
 
 def switch(name: str) -> bool:
@@ -93,15 +101,19 @@ def stepper(pictures: Pictures, name: str, peak: int | None = None) -> None:
     count = len(pictures.planes)
     if count == 1:
         return
-    places = st.columns([1, 10, 1, 1] if peak is not None else [1, 10, 1], vertical_alignment="bottom")
-    places[0].button(
-        "Back", key=f"{name}-back", shortcut="left", on_click=step, args=(name, -1, count), width="stretch"
-    )
+    places = st.columns([1.5, 8, 1.3, *([1.1] if peak is not None else [])], vertical_alignment="bottom")
+    button(places[0], "Previous", f"{name}-previous", "left", step, (name, -1, count))
     label = "Frame" if pictures.case.kind == "cine" else "Slice"
-    places[1].slider(label, 1, count, key=name)
-    places[2].button("On", key=f"{name}-on", shortcut="right", on_click=step, args=(name, 1, count), width="stretch")
+    places[1].slider(label, 1, count, key=name, label_visibility="collapsed")
+    button(places[2], "Next", f"{name}-next", "right", step, (name, 1, count))
     if peak is not None:
-        places[3].button("Peak", key=f"{name}-peak", shortcut="p", on_click=go, args=(name, peak + 1), width="stretch")
+        button(places[3], "Peak", f"{name}-peak", "p", go, (name, peak + 1))
+
+
+def button(
+    place: Any, label: str, key: str, shortcut: str, act: Callable[..., None], arguments: tuple[Any, ...]
+) -> None:
+    place.button(label, key=key, shortcut=shortcut, on_click=act, args=arguments, width="stretch")
 
 
 def step(name: str, by: int, count: int) -> None:

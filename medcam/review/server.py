@@ -23,7 +23,7 @@ SETTINGS: dict[str, str] = {
     "server.maxUploadSize": "1",
     "browser.gatherUsageStats": "false",
     "client.showErrorDetails": "none",
-    "client.toolbarMode": "viewer",
+    "client.toolbarMode": "minimal",
     "logger.hideWelcomeMessage": "true",
     "theme.primaryColor": "#2b6a99",
 }

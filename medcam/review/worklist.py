@@ -42,7 +42,7 @@ class Row(Record):
 
 
 def worklist(results: Results) -> list[Row]:
-    """All cases: those to refer first, then by score as shown (two decimals), then by doubt, each the highest first.
+    """All cases, most pressing first.
 
     Verdicts count where they were given on the result that is there now: a case that another model has scored since
     is unreviewed again.
@@ -66,7 +66,12 @@ def worklist(results: Results) -> list[Row]:
         )
         for row in results.rows()
     ]
-    return sorted(rows, key=lambda row: (row.outcome != "refer", -round(row.score, 2), -row.score_sd, row.key))
+    return sorted(rows, key=pressing)
+
+
+def pressing(row: Row) -> tuple[bool, float, float, str]:
+    """Sort key: to refer first, then by score as shown (two decimals), then by doubt, each the highest first."""
+    return row.outcome != "refer", -round(row.score, 2), -row.score_sd, row.key
 
 
 def latest(verdicts: Iterable[Verdict]) -> tuple[tuple[str, Agreement], ...]:

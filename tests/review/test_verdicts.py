@@ -18,25 +18,11 @@ from medcam.review.verdicts import (
     lock_first_read,
     verdicts_of,
 )
-from tests.results_maker import make_results
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("verdicts") / "r"
-    return folder, make_results(folder)
 
 
 @pytest.fixture
-def folder(prepared):
-    """The results folder without any verdict."""
-    (prepared[0] / FILE).unlink(missing_ok=True)
-    return prepared[0]
-
-
-@pytest.fixture
-def keys(prepared):
-    return [case.key for case in prepared[1]]
+def keys(cases):
+    return [case.key for case in cases]
 
 
 def test_verdicts_come_back_in_order_with_time_and_model(folder, keys):
