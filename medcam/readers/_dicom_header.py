@@ -20,9 +20,11 @@ SIZES: Final = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "BitsStor
 TEXTS: Final = (
     *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"),
     *("PatientID", "PatientName", "AccessionNumber", "PatientSex", "PatientAge"),
+    *("PatientBirthDate", "StudyID", "StudyDate", "StudyTime"),
     *("Modality", "ImageType", "BodyPartExamined", "ViewPosition", "Laterality", "ImageLaterality"),
     *("Manufacturer", "ManufacturerModelName", "PresentationIntentType", "ConversionType", "ConvolutionKernel"),
-    *("PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames", "LossyImageCompression"),
+    *("PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames"),
+    *("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"),
     *("WindowCenter", "WindowWidth", "VOILUTFunction", "PresentationLUTShape", "BurnedInAnnotation"),
     *("PatientOrientation", "PatientPosition", "ImagePositionPatient", "ImageOrientationPatient"),
     *("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelSpacingCalibrationType"),

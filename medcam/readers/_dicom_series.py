@@ -20,7 +20,8 @@ SHOWN: Final = (
     *("BodyPartExamined", "ViewPosition", "Laterality", "PatientSex", "PatientAge", "PatientPosition"),
     *("Manufacturer", "ManufacturerModelName", "ConvolutionKernel", "PresentationIntentType"),
     *("WindowCenter", "WindowWidth", "VOILUTFunction", "SliceThickness", "PixelSpacingCalibrationType"),
-    *("LossyImageCompression", "BurnedInAnnotation", "BitsStored"),
+    *("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"),
+    *("BurnedInAnnotation", "BitsStored"),
 )
 """Facts that go with a series: none of them identifies anybody."""
 
@@ -262,7 +263,10 @@ def _source(header: Header) -> SourceFile:
 
 
 def _identifiers(header: Header) -> Identifiers:
-    keywords = ("PatientID", "PatientName", "AccessionNumber", "StudyInstanceUID", "SeriesInstanceUID")
+    keywords = (
+        *("PatientID", "PatientName", "AccessionNumber", "StudyInstanceUID", "SeriesInstanceUID"),
+        *("PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime"),
+    )
     return Identifiers(*(str(header.facts.get(keyword, "")) for keyword in keywords))
 
 
