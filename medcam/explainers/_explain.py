@@ -101,17 +101,15 @@ def explain(
     for one in methods:
         evidence = maps[one.name]
         results[one.name] = Explained(
-            method=one.name,
+            by=one,
             evidence=evidence,
             grids=tuple(alignment.grid(place) for place in input_grids),
             input_grids=input_grids,
-            unit=one.unit,
-            signed=one.signed,
-            class_specific=one.class_specific,
             output=output,
             scores=scores,
             targets=resolved.detached(),
             tap=tap,
+            arrangement=arrangement,
             alignment=alignment,
             images=x.detach(),
             notes=(*notes, *resolved.notes),

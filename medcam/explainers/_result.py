@@ -12,9 +12,11 @@ from torch import Tensor
 
 from medcam.errors import UsageError
 from medcam.explainers._alignment import Alignment
+from medcam.explainers._arrangement import Arrangement
 from medcam.explainers._capture import Tap
 from medcam.explainers._stitch import Placement, stitch
 from medcam.explainers._targets import Targets
+from medcam.explainers.base import Method
 from medcam.findings import Explanation, Unit
 from medcam.grid import Grid, resample
 
@@ -23,21 +25,20 @@ from medcam.grid import Grid, resample
 class Explained:
     """Evidence of one method for B samples and K targets each, at the layer's own resolution."""
 
-    method: str
+    by: Method
+    """The method, with its settings."""
     evidence: Tensor
     """(B, K, *grid): raw, in `unit`, never normalised."""
     grids: tuple[Grid, ...]
     """Of the evidence, one per sample: cells sit where their receptive fields are."""
     input_grids: tuple[Grid, ...]
-    unit: Unit
-    signed: bool
-    class_specific: bool
     output: Any
     """The model's raw output, detached."""
     scores: Tensor
     """(B, K): the explained scalars."""
     targets: Targets
     tap: Tap
+    arrangement: Arrangement
     alignment: Alignment
     images: Tensor
     """(B, C, *space): what the model saw."""
@@ -45,6 +46,26 @@ class Explained:
     """What holds for all maps: the layer that was picked, the mode that was forced."""
     flags: Mapping[tuple[int, int], tuple[str, ...]] = field(default_factory=dict)
     """What the reader of the map of (sample, target) must know, e.g. that it is empty."""
+
+    @property
+    def method(self) -> str:
+        """The method's name."""
+        return self.by.name
+
+    @property
+    def unit(self) -> Unit:
+        """What the numbers are measured in; only equal units may share a scale."""
+        return self.by.unit
+
+    @property
+    def signed(self) -> bool:
+        """Whether negative evidence counts against the target."""
+        return self.by.signed
+
+    @property
+    def class_specific(self) -> bool:
+        """Whether another target gives another map."""
+        return self.by.class_specific
 
     @property
     def layer(self) -> str:
