@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from medcam.display import png
 from medcam.findings import KeyImage
 from medcam.results import Results
 from medcam.review.panel import MARGIN, STRIP
@@ -79,7 +80,8 @@ def reference_share(case, index, rows, columns):
 
 
 @pytest.mark.parametrize("number", [0, 3, 4])
-def test_paint_lies_only_where_evidence_reaches_the_threshold(results, cases, number):
+def test_paint_lies_only_where_evidence_reaches_the_threshold(results, cases, number, monkeypatch):
+    monkeypatch.setattr("medcam.review.pictures._jpeg", png)  # without the noise of compression the answer is exact
     case = cases[number]
     pictures = Pictures(results, case)
     at, window = pictures.peak, pictures.default_window
@@ -90,9 +92,9 @@ def test_paint_lies_only_where_evidence_reaches_the_threshold(results, cases, nu
     rows, columns = rng.integers(top - 60, bottom + 60, 1500), rng.integers(left - 60, right + 60, 1500)
     share = reference_share(case, pictures.planes[at].index, rows, columns)
     changed = np.abs(painted - original).max(axis=-1)[rows, columns]
-    assert (share > 0.3).sum() > 10
-    assert (changed[share > 0.3] > 30).all()
-    assert (changed[share < 0.2] < 12).all(), "only the noise of compression"
+    assert (share > 0.251).sum() > 10
+    assert (changed[share > 0.251] > 10).all()
+    assert (changed[share < 0.249] == 0).all()
 
 
 def test_opacity_nought_and_the_highest_threshold(results, cases):
