@@ -50,7 +50,7 @@ class Accepts(Record):
             return "refused", Reason("anatomy-not-stated", "BodyPartExamined is empty")
         view = facts.get("ViewPosition", "").strip().upper()
         if self.views and view and view not in self.views:
-            return "skipped", Reason("other-view", f"{view}, not {'/'.join(self.views)}")
+            return "refused", Reason("other-view", f"{view}, not {'/'.join(self.views)}")
         if self.views and not view and not assumed:
             return "refused", Reason("anatomy-not-stated", "ViewPosition is empty")
         if series.kind in ("volume", "cine") and len(series.frames) < self.least_slices:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from medcam.casework import Answer, build_case
 from medcam.errors import REASONS, InputError, MedcamError, ResultsError, UsageError
 from medcam.findings import Refusal, summary
+from medcam.models import read_card
 from medcam.pipeline import Pipeline, shelf
 from medcam.plugins import locate, near
 from medcam.progress import Progress
@@ -136,13 +137,16 @@ class _Run(contextlib.ExitStack):
         """Answer one question about all the series that it is asked about."""
         if not tasks:
             return
-        from medcam.scoring import Scorer  # torch and MONAI: not before there is something to score
-
         options = self._options
         pipeline = replace(pipeline, uncertainty=options.uncertainty or pipeline.uncertainty)
         bundle = bundle_folder(options.models.get(name, pipeline.model))
+        weights = read_card(bundle).weights_sha256
+        todo = [task for task in tasks if options.force or not self._known(task, pipeline, weights)][: self._left]
+        if not todo:
+            return
+        from medcam.scoring import Scorer  # torch and MONAI: not before there is something to score
+
         scorer = Scorer(pipeline, bundle, options.device, options.batch_size, options.trust_code)
-        todo = [task for task in tasks if options.force or not self._known(task, pipeline, scorer)][: self._left]
         if self._left is not None:
             self._left -= len(todo)
         tick, done = self._progress.stage(name), 0
@@ -156,12 +160,11 @@ class _Run(contextlib.ExitStack):
                 stored.popleft().result()
         for future in stored:
             future.result()
-        tick(len(todo), len(todo))
 
-    def _known(self, task: Task, pipeline: Pipeline, scorer: "Scorer") -> bool:
+    def _known(self, task: Task, pipeline: Pipeline, weights: str) -> bool:
         """Whether this was answered before, by this pipeline and model, about these very files."""
         key = self._results.case_key(task.series, task.pipeline)
-        if not self._results.finished(key, pipeline.digest(), scorer.facts.sha256, task.series):
+        if not self._results.finished(key, pipeline.digest(), weights, task.series):
             return False
         self.rows.append({**summary(self._results.case(key)), "new": False})
         return True

@@ -114,6 +114,25 @@ class Bundle:
         )
 
 
+def read_card(folder: Path | str) -> Card:
+    """A bundle's card, without torch and without the weights.
+
+    Raises:
+        ModelError: "bundle-missing", "bundle-config" or "bundle-labels".
+    """
+    folder = Path(folder)
+    metadata = _json(folder / METADATA)
+    try:
+        card = Card.from_dict(metadata["medcam"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(
+            "bundle-config", f'{folder / METADATA} has no whole "medcam" section: {error}; save it with save_bundle.'
+        ) from error
+    if not card.labels or (card.head == "single-logit") != (len(card.labels) == 1):
+        raise ModelError("bundle-labels", f"{folder}: labels {card.labels} do not fit a {card.head} head.")
+    return card
+
+
 def load_bundle(folder: Path | str, *, device: str = "cpu", trust_code: bool = False) -> Bundle:
     """Load and check a bundle.
 
@@ -126,16 +145,7 @@ def load_bundle(folder: Path | str, *, device: str = "cpu", trust_code: bool = F
     Raises:
         ModelError: "bundle-missing", "bundle-config", "bundle-code", "bundle-pickle", "bundle-hash" or "bundle-labels".
     """
-    folder = Path(folder)
-    metadata = _json(folder / METADATA)
-    try:
-        card = Card.from_dict(metadata["medcam"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(
-            "bundle-config", f'{folder / METADATA} has no whole "medcam" section: {error}; save it with save_bundle.'
-        ) from error
-    if not card.labels or (card.head == "single-logit") != (len(card.labels) == 1):
-        raise ModelError("bundle-labels", f"{folder}: labels {card.labels} do not fit a {card.head} head.")
+    card, folder = read_card(folder), Path(folder)
     model, digest = _network(folder, card.weights_sha256, trust_code)
     return Bundle(model.to(device), replace(card, weights_sha256=digest), folder)
 
