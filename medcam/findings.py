@@ -238,6 +238,11 @@ class Refusal(Record):
     reason: Reason
 
 
+def plus_minus(score: float, score_sd: float | None, digits: int = 3) -> str:
+    """A score with its spread, or alone where the spread was not measured."""
+    return f"{score:.{digits}f}" + ("" if score_sd is None else f" ± {score_sd:.{digits}f}")
+
+
 def decide(
     prediction: Prediction, uncertainty: Uncertainty, demonstration: bool, refer_within: float = 1.0
 ) -> Decision:

@@ -64,7 +64,7 @@ class Scorer:
         grids = [one.grid for one in batch]
         x = torch.cat([one.tensor for one in batch]).to(self.device)  # (B, C, *space)
         explained = self._explain(x, grids)
-        doubts = self._disturb(x, explained)
+        doubts = self._disturb(explained)
         answers = []
         for row, one in enumerate(batch):
             doubt, spread = doubts[row]
@@ -104,11 +104,11 @@ class Scorer:
     def _odds(self, output: Tensor) -> Tensor:
         return self._bundle.odds(output, self._label)
 
-    def _disturb(self, x: Tensor, explained: Explained) -> list[tuple[Uncertainty, npt.NDArray[np.float32] | None]]:
+    def _disturb(self, explained: Explained) -> list[tuple[Uncertainty, npt.NDArray[np.float32] | None]]:
         """How far scores and evidence move, for each row of a batch."""
         if self._disturbance is None:
-            return [(Uncertainty("none", {}, None), None)] * len(x)
-        spreads = self._disturbance.spread(self._bundle.model, x, explained, score=torch.sigmoid)
+            return [(Uncertainty("none", {}, None), None)] * len(explained.grids)
+        spreads = self._disturbance.spread(self._bundle.model, explained)
         return [(spread.uncertainty, spread.per_cell) for spread in spreads]
 
     def _disturb_slide(self, slide: Prepared, rows: Tensor) -> Uncertainty:
@@ -120,7 +120,7 @@ class Scorer:
         for x, places in _chunks(Prepared(slide.tensor[rows], tuple(grids), ()), self._batch_size):
             x = x.to(self.device)
             explained = self._explain(x, places)
-            for spread in self._disturbance.spread(self._bundle.model, x, explained, score=torch.sigmoid):
+            for spread in self._disturbance.spread(self._bundle.model, explained):
                 for name, logit in spread.logits.items():
                     logits.setdefault(name, []).append(logit)
         pooled = {name: self._bundle.pooled(torch.tensor(parts)) for name, parts in logits.items()}

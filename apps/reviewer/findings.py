@@ -79,6 +79,9 @@ def row(case: Case, region: Region) -> dict[str, object]:
 
 def uncertainty(case: Case) -> None:
     doubt = case.uncertainty
+    if doubt.score_sd is None:
+        st.text("not measured")
+        return
     st.text(f"{doubt.method}: standard deviation of the score {doubt.score_sd:.3f} over {len(doubt.scores)} variants")
     rows = [{"Variant": name, "Score": score} for name, score in doubt.scores.items()]
     st.dataframe(rows, hide_index=True, key="uncertainty", column_config={"Score": number()})

@@ -5,8 +5,9 @@ import reading
 import streamlit as st
 import viewer
 from page_worklist import open_case, patient, words
+from plain import plain
 
-from medcam.findings import Case
+from medcam.findings import Case, plus_minus
 from medcam.results import Results
 from medcam.review.pictures import Pictures
 from medcam.review.session import Session
@@ -49,7 +50,7 @@ def header(results: Results, case: Case, session: Session) -> None:
     title = words(case.pipeline)
     named = patient(results, case.key) if st.session_state.get("identifiers") else ""
     with middle, st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-        st.markdown(f"#### {title[:1].upper()}{title[1:]}", width="content")
+        st.markdown(f"#### {plain(title[:1].upper() + title[1:])}", width="content")
         st.text(
             " · ".join(part for part in (case.question, case.modality, f"study {case.study_key[:6]}", named) if part)
         )
@@ -73,7 +74,7 @@ def answer(case: Case) -> None:
     """The AI's decision in one line, with what it rests on."""
     prediction, doubt = case.prediction, case.uncertainty
     parts = [
-        f"{prediction.score_name} {prediction.score:.2f} ± {doubt.score_sd:.2f} ({doubt.method})",
+        f"{prediction.score_name} {plus_minus(prediction.score, doubt.score_sd, 2)} ({doubt.method})",
         f"threshold {prediction.threshold:.2f} ({prediction.threshold_origin})",
         *case.decision.reasons,
     ]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medcam.errors import REASONS
-from medcam.findings import summary
+from medcam.findings import plus_minus, summary
 from medcam.reports.base import Entry
 
 ORDER = {"refer": 0, "flagged": 1, "demonstration only": 2, "not flagged": 3}
@@ -63,7 +63,7 @@ def _line(entry: Entry, folder: Path) -> CaseLine:
         modality=row["modality"],
         finding=row["finding"],
         decision=row["decision"],
-        score=f"{row['score']:.3f} ± {row['score_sd']:.3f}",
+        score=plus_minus(row["score"], row["score_sd"]),
         where=row["where"],
         reviewed=entry.reviewed,
         links=links,

@@ -25,7 +25,7 @@ class Row(Record):
     outcome: str
     score: float
     threshold: float
-    score_sd: float
+    score_sd: float | None
     place: str
     said: tuple[tuple[str, Agreement], ...]
     """Each reader's latest verdict on this model's result, in the order of their first one."""
@@ -71,7 +71,7 @@ def worklist(results: Results) -> list[Row]:
 
 def pressing(row: Row) -> tuple[bool, float, float, str]:
     """Sort key: to refer first, then by score as shown (two decimals), then by doubt, each the highest first."""
-    return row.outcome != "refer", -round(row.score, 2), -row.score_sd, row.key
+    return row.outcome != "refer", -round(row.score, 2), -(row.score_sd or 0.0), row.key
 
 
 def latest(verdicts: Iterable[Verdict]) -> tuple[tuple[str, Agreement], ...]:
