@@ -48,7 +48,7 @@ def fit(network: nn.Module, recipe: Recipe, pictures: Pictures, say: Callable[[s
             nn.utils.clip_grad_norm_(network.parameters(), 5.0)
             optimiser.step()
             schedule.step()
-            losses.append(float(loss))
+            losses.append(loss.item())
         say(f"epoch {epoch + 1}/{recipe.epochs}: loss {np.mean(losses):.3f}, {time.monotonic() - began:.0f} s")
     network.eval()
 

@@ -15,8 +15,6 @@ class Recipe:
     transform: str
     options: Mapping[str, Any]
     network_def: Mapping[str, Any]
-    layer: str
-    """The last spatial layer: what an explainer shows."""
     patients: int
     """Training phantoms: each seed once sick and once healthy."""
     epochs: int
@@ -30,6 +28,8 @@ class Recipe:
     slides: int = 0
     """Whole slides whose tiles are trained on too."""
     pooling: str = ""
+    trunk: str = ""
+    """The part that makes the class map, "" for the whole network."""
 
 
 def _resnet(**options: Any) -> dict[str, Any]:
@@ -55,7 +55,6 @@ RECIPES = {
                 stem_kernel=7,
                 stem_stride=4,
             ),
-            layer="stages",
             patients=350,
             epochs=8,
             flips=(1,),
@@ -75,7 +74,6 @@ RECIPES = {
                 stem_kernel=5,
                 stem_stride=[1, 2, 2],
             ),
-            layer="stages",
             patients=200,
             epochs=10,
             batch=8,
@@ -101,11 +99,11 @@ RECIPES = {
                     stem_stride=4,
                 ),
             },
-            layer="encoder.stages",
             patients=150,
             epochs=8,
             per_epoch=1000,
             flips=(1,),
+            trunk="encoder",
         ),
         Recipe(
             pipeline="histology_tumour",
@@ -122,7 +120,6 @@ RECIPES = {
                 stem_kernel=7,
                 stem_stride=4,
             ),
-            layer="stages",
             patients=300,
             epochs=6,
             flips=(0, 1),

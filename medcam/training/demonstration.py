@@ -1,0 +1,158 @@
+"""The demonstration models: small networks trained on phantoms, one per pipeline.
+
+    python -m medcam.training.demonstration [PIPELINE ...] [--out FOLDER]
+
+They show how the software works. What they know is what `sample_data` draws, so they decide nothing about a patient.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from medcam.data.phantoms import generator, sample
+from medcam.evaluation.classification import auroc, interval, youden
+from medcam.models import Bundle, Card, save_bundle
+from medcam.models._network import build
+from medcam.plugins import locate
+from medcam.training._fit import fit
+from medcam.training._pictures import draw
+from medcam.training._recipe import RECIPES, Recipe
+
+TRAINING, VALIDATION, SLIDES = 10_000_000, 20_000_000, 11_000_000
+"""First seeds: far from each other, from those of archives and from those of the evaluation."""
+VALIDATION_PATIENTS = 60
+VERSION = "1.0"
+
+
+def make(recipe: Recipe, folder: Path, say: Callable[[str], None] = print, workers: int = 2) -> Bundle:
+    """Draw phantoms, train, choose the threshold on other phantoms, write the bundle. The same seeds every time."""
+    began = time.monotonic()
+    torch.manual_seed(0)
+    pictures = draw(
+        recipe,
+        range(TRAINING, TRAINING + recipe.patients),
+        range(SLIDES, SLIDES + recipe.slides),
+        workers,
+    )
+    say(f"{recipe.pipeline}: {len(pictures.images)} pictures drawn in {time.monotonic() - began:.0f} s")
+    network = build({"network_def": recipe.network_def})
+    fit(network.get_submodule(recipe.trunk), recipe, pictures, say)
+    network.half().float()  # the weights are kept in 16 bits: what follows must see the same ones
+    labels, logits = _validate(network, recipe)
+    figures = auroc(labels, logits), interval(lambda pick: auroc(labels[pick], logits[pick]), len(labels))
+    card = Card(
+        name=f"{recipe.pipeline} demonstration",
+        version=VERSION,
+        pipeline=recipe.pipeline,
+        labels=(recipe.label,),
+        head="single-logit",
+        threshold=float(1 / (1 + np.exp(-youden(labels, logits)))),
+        threshold_origin=f"Youden on {len(labels)} validation phantoms",
+        transform=recipe.transform,
+        transform_options=recipe.options,
+        pooling=recipe.pooling,
+        layer=f"{recipe.trunk}.stages".removeprefix("."),
+        trained_on="medcam phantoms",
+        demonstration=True,
+    )
+    seconds = time.monotonic() - began
+    shape = sample(generator(recipe.pipeline).phantom(VALIDATION, False), recipe.transform, dict(recipe.options))
+    bundle = save_bundle(
+        folder,
+        network,
+        recipe.network_def,
+        card,
+        _readme(recipe, card, figures, sum(p.numel() for p in network.parameters()), seconds),
+        input_shape=tuple(shape.prepared.tensor.shape[1:]),
+        modality=recipe.modality,
+        half=True,
+        metadata={
+            "intended_use": "demonstration on phantoms; not for any decision about a patient",
+            "data_source": "sample_data of medcam-toolkit",
+        },
+    )
+    (low, high) = figures[1]
+    say(f"{recipe.pipeline}: validation AUROC {figures[0]:.3f} ({low:.3f} to {high:.3f}), {seconds:.0f} s, {folder}")
+    return bundle
+
+
+def _validate(network: torch.nn.Module, recipe: Recipe) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Labels and logits of phantoms that were not trained on, sick and healthy by turns."""
+    module, labels, logits = generator(recipe.pipeline), [], []
+    network.eval()
+    for number in range(VALIDATION_PATIENTS):
+        made = sample(module.phantom(VALIDATION + number, number % 2 == 1), recipe.transform, dict(recipe.options))
+        with torch.no_grad():
+            logits.append(float(network(made.prepared.tensor)))
+        labels.append(made.label)
+    return np.array(labels), np.array(logits)
+
+
+def _readme(
+    recipe: Recipe, card: Card, figures: tuple[float, tuple[float, float]], parameters: int, seconds: float
+) -> str:
+    """The model card for people."""
+    area, (low, high) = figures
+    extra = f", and the tiles of {2 * recipe.slides} whole slides" if recipe.slides else ""
+    return f"""# {card.name}
+
+Finds: {recipe.label}. **A demonstration: it has seen drawn phantoms only and decides nothing about a patient.**
+
+| | |
+|---|---|
+| Pipeline | `{card.pipeline}` |
+| Input | transform `{card.transform}`, options `{dict(card.transform_options)}` |
+| Network | `{recipe.network_def["_target_"]}`, {parameters:,} parameters, weights in 16 bits |
+| Output | one logit; score = sigmoid(logit), not calibrated |
+| Threshold | {card.threshold:.4f} of the score: {card.threshold_origin} |
+| Version | {card.version} |
+
+## Data
+
+Phantoms drawn by `sample_data.{generator(recipe.pipeline).__name__.split(".")[-1]}`: {recipe.patients} seeds from \
+{TRAINING:,} on, each once sick and once healthy{extra}. Threshold and figures: {VALIDATION_PATIENTS} seeds from \
+{VALIDATION:,} on, half of them sick. No image of a person was used.
+
+## Training
+
+{recipe.epochs} epochs, AdamW with one cycle of the learning rate ({recipe.rate:g}), batches of {recipe.batch}, on \
+shifted, zoomed, turned, mirrored and noisier copies. The loss is binary cross-entropy of the label plus a focal loss \
+of the class map against the phantom's exact lesion mask: a supervision that real data rarely have, so the sharpness \
+of this model's heatmaps says nothing about models trained on labels alone. Made by \
+`python -m medcam.training.demonstration {card.pipeline}` in {seconds / 60:.0f} minutes, drawing included.
+
+## Figures
+
+AUROC {area:.3f} (95 % bootstrap interval {low:.3f} to {high:.3f}) on the validation phantoms that also gave the
+threshold. On unseen phantoms, with the place of the heatmap's peak: `python -m medcam.evaluation.phantoms`, written to
+`docs/results/phantom_bundles.md`.
+
+## Limits
+
+- Real images are unlike phantoms. On real images the score means nothing, whatever it is.
+- One finding. "Not flagged" says nothing about anything else.
+- The score is not a probability.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Make the named bundles, by default all of them."""
+    parser = argparse.ArgumentParser(prog="python -m medcam.training.demonstration", description=__doc__)
+    parser.add_argument("pipelines", nargs="*", choices=[*RECIPES, []], help="default: all")
+    parser.add_argument("--out", type=Path, default=None, help="default: sample_data/bundles")
+    parser.add_argument("--workers", type=int, default=2, help="processes that draw phantoms")
+    options = parser.parse_args(arguments)
+    out = options.out or locate("sample_data") / "bundles"
+    for name in options.pipelines or RECIPES:
+        make(RECIPES[name], out / name, workers=options.workers)
+
+
+if __name__ == "__main__":
+    main()
