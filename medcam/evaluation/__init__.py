@@ -1,0 +1,1 @@
+"""Evaluation: how far scores and maps may be believed."""
