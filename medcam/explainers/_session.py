@@ -28,20 +28,22 @@ def undisturbed(model: nn.Module, device: torch.device) -> Iterator[None]:
     """
     modules = list(model.modules())
     modes = [module.training for module in modules]
-    compiled = [vars(module).get("_compiled_call_impl") for module in modules]
+    compiled = [(module, module._compiled_call_impl) for module in modules if module._compiled_call_impl is not None]
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices), torch.inference_mode(False), torch.enable_grad():
         try:
             for module in modules:  # not .eval(): some models override it to do more
                 module.training = False
+            for module, _ in compiled:
                 module._compiled_call_impl = None
             for parameter in trainable:
                 parameter.requires_grad_(False)
             yield
         finally:
-            for module, mode, call in zip(modules, modes, compiled, strict=True):
+            for module, mode in zip(modules, modes, strict=True):
                 module.training = mode
+            for module, call in compiled:
                 module._compiled_call_impl = call
             for parameter in trainable:
                 parameter.requires_grad_(True)
