@@ -48,6 +48,7 @@ REASONS: dict[str, str] = {
     "mixed-frame-of-reference": "Slices come from different frames of reference; split the series.",
     "concatenation": "Only some parts of a concatenated object are here; fetch all of them.",
     "anatomy-not-stated": "The tags do not say which anatomy or view this is; state it with --assume-anatomy.",
+    "modality-not-stated": "The file does not say how it was made; name one --pipeline and its --assume-anatomy.",
     "empty": "The file or series holds no image.",
     # work that failed
     "preparation-failed": "The transforms could not be applied; see the detail.",

@@ -29,20 +29,24 @@ class Accepts(Record):
     prefer: str = "every"
     """"every" scores each accepted series; "thinnest" the one with the most slices per study."""
 
-    def judge(self, series: Series, assume_anatomy: str | None = None) -> tuple[Declined, Reason] | None:
+    def judge(
+        self, series: Series, assume_anatomy: str | None = None, *, alone: bool = False
+    ) -> tuple[Declined, Reason] | None:
         """None if the series may be scored, else ("skipped" | "refused", why).
 
         Args:
             series: with its header facts.
             assume_anatomy: what the caller vouches for where the tags are silent; it never overrules a tag.
+            alone: no other pipeline was chosen, so the caller vouches for the modality too where a file has none.
         """
         facts = series.facts
         assumed = assume_anatomy is not None and assume_anatomy.lower() == self.anatomy.lower()
-        if series.modality not in self.modalities and not (assumed and not series.modality):
-            stated = series.modality or "no modality"
-            return "skipped", Reason("other-modality", f"{stated}, not {'/'.join(self.modalities)}")
+        if series.modality and series.modality not in self.modalities:
+            return "skipped", Reason("other-modality", f"{series.modality}, not {'/'.join(self.modalities)}")
         if series.kind not in self.kinds:
             return "skipped", Reason("other-kind", f"{series.kind}, not {'/'.join(self.kinds)}")
+        if not series.modality and not (assumed and alone):
+            return "refused", Reason("modality-not-stated", f"a file of this format names no modality ({series.kind})")
         stated = facts.get("BodyPartExamined", "").strip().upper()
         if stated and stated not in self.body_parts:
             return "skipped", Reason("other-anatomy", f"{stated}, not {'/'.join(self.body_parts)}")

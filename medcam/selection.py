@@ -61,7 +61,11 @@ def select(
             status: Declined = "refused" if record.status == "refused" else "skipped"
             declined.append(Declination(record, "", status, record.reason or Reason("empty")))
             continue
-        verdicts = {name: pipeline.accepts.judge(record.series, assume_anatomy) for name, pipeline in pipelines.items()}
+        alone = len(pipelines) == 1
+        verdicts = {
+            name: pipeline.accepts.judge(record.series, assume_anatomy, alone=alone)
+            for name, pipeline in pipelines.items()
+        }
         for name, verdict in verdicts.items():
             if verdict is None:
                 accepted[name, study_of(record)].append(record)

@@ -10,6 +10,7 @@ from monai.data import MetaTensor
 from monai.transforms import Compose, ResizeWithPadOrCrop, SpatialCrop
 
 from medcam.transforms._fit import Fit
+from medcam.transforms._grey import Grey
 from medcam.transforms._stretch import Stretch
 
 REGION = "UltrasoundRegion"
@@ -83,12 +84,3 @@ class Frames:
         to_source = torch.eye(4, dtype=image.affine.dtype)
         to_source[0, 0], to_source[0, 3] = step, first
         return MetaTensor(image.as_tensor()[:, first::step], affine=image.affine @ to_source)
-
-
-@dataclass(frozen=True)
-class Grey:
-    """The mean of the colour channels: a grey picture stored as RGB has three equal ones."""
-
-    def __call__(self, image: MetaTensor) -> MetaTensor:
-        """(C, *space) to (1, *space), float32."""
-        return image.to(torch.float32).mean(0, keepdim=True)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from monai.transforms import Compose, ResizeWithPadOrCrop
 
 from medcam.transforms._fit import Fit
+from medcam.transforms._grey import Grey
 from medcam.transforms._stretch import Stretch
 
 
@@ -19,6 +20,6 @@ def xray(
         percentiles: grey values at these percentiles become 0 and 1; beyond them values are clipped.
 
     Returns:
-        Compose: (1, H, W) to (1, *size), bright = dense.
+        Compose: (1 or 3, H, W) to (1, *size), bright = dense.
     """
-    return Compose([Fit(size), Stretch(*percentiles), ResizeWithPadOrCrop(tuple(size), constant_values=0.0)])
+    return Compose([Grey(), Fit(size), Stretch(*percentiles), ResizeWithPadOrCrop(tuple(size), constant_values=0.0)])

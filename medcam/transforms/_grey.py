@@ -1,0 +1,15 @@
+"""One grey channel, for pictures that are grey but stored in colour."""
+
+from dataclasses import dataclass
+
+import torch
+from monai.data import MetaTensor
+
+
+@dataclass(frozen=True)
+class Grey:
+    """The mean of the colour channels: a grey picture stored as RGB has three equal ones."""
+
+    def __call__(self, image: MetaTensor) -> MetaTensor:
+        """(C, *space) to (1, *space), float32."""
+        return image.to(torch.float32).mean(0, keepdim=True)
