@@ -80,7 +80,7 @@ def full_name(asked: str) -> str:
 def _report(
     results: Results, key: str, members: Sequence[Report], out: Path, created: str, include_identifiers: bool
 ) -> Entry:
-    from medcam.reports._review import status
+    from medcam.reports._review import brief
     from medcam.review.verdicts import verdicts_of
 
     case = results.case(key)
@@ -95,4 +95,4 @@ def _report(
     folder.mkdir(parents=True, exist_ok=True)
     for member in members:
         context.written[member.name] = member.write(case, context, folder)
-    return Entry(case, status(context.verdicts), context.identifiers, context.written)
+    return Entry(case, brief(context.verdicts), context.identifiers, context.written)

@@ -1,11 +1,13 @@
 """A drawing as pixels, for objects that must carry one: source pixels are copied or repeated, never blended."""
 
+import functools
 from typing import Any
 
 import numpy as np
 
 from medcam.display import Bytes
 from medcam.reports._drawing import Box, Drawing, Image, Line, Mark
+from medcam.reports._typefaces import wide_file
 
 
 def render(drawing: Drawing) -> Bytes:
@@ -36,9 +38,15 @@ def _fitted(image: Image) -> Bytes:
     return nearest
 
 
-def _draw(pen: Any, mark: Mark) -> None:
+@functools.lru_cache(maxsize=32)
+def _face(size: int) -> Any:
     from PIL import ImageFont
 
+    path = wide_file()
+    return ImageFont.load_default(size) if path is None else ImageFont.truetype(str(path), size)
+
+
+def _draw(pen: Any, mark: Mark) -> None:
     if isinstance(mark, Box):
         corners = (round(mark.x), round(mark.y), round(mark.x + mark.width) - 1, round(mark.y + mark.height) - 1)
         width = max(1, round(mark.line))
@@ -47,4 +55,4 @@ def _draw(pen: Any, mark: Mark) -> None:
         pen.line([(round(x), round(y)) for x, y in mark.points], fill=mark.colour, width=max(1, round(mark.line)))
     elif not isinstance(mark, Image):
         anchor = {"start": "ls", "middle": "ms", "end": "rs"}[mark.anchor]
-        pen.text((mark.x, mark.y), mark.words, mark.colour, ImageFont.load_default(round(mark.size)), anchor=anchor)
+        pen.text((mark.x, mark.y), mark.words, mark.colour, _face(round(mark.size)), anchor=anchor)

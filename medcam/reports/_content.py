@@ -7,7 +7,7 @@ from medcam.findings import CAPTION, Case
 from medcam.record import Record
 from medcam.reports import _finding, _review, _technique
 from medcam.reports._blocks import Block, Figures, Rows, Section, Words
-from medcam.reports._pictures import plane_words
+from medcam.reports._pictures import is_empty, may_name_patient, plane_words
 from medcam.reports.base import DISCLAIMER, Context
 
 Tone = Literal["flagged", "refer", "quiet", "demonstration"]
@@ -41,7 +41,7 @@ def content(case: Case, context: Context) -> Content:
         disclaimer=DISCLAIMER,
         sections=(
             Section("patient", "Patient and study", _patient(case, context)),
-            Section("technique", "Technique", _technique.blocks(case)),
+            Section("technique", "Technique", _technique.blocks(case, context.identifiers is not None)),
             Section("finding", "AI finding", _finding.blocks(case)),
             Section("images", "Images", _images(case)),
             Section("regions", "Regions", _finding.regions(case)),
@@ -79,11 +79,14 @@ def _images(case: Case) -> tuple[Block, ...]:
         for picture in case.key_images
     )
     notes = tuple(f"{note[:1].upper()}{note[1:]}" for note in explanation.notes)
-    if explanation.display_range[1] <= explanation.display_range[0] and not notes:
-        notes = ("The map is empty: no evidence to show.",)
-    signed = "orange speaks for the finding, blue against it" if explanation.signed else "orange speaks for the finding"
+    if is_empty(case) and not notes:
+        notes = ("The map is empty: there is no evidence to show.",)
+    if may_name_patient(case):
+        notes += ("Names may be burned into the source's pixels: look at the pictures before you hand them on.",)
+    both = explanation.display_range[0] < 0
+    signed = "orange speaks for the finding, blue against it" if both else "orange speaks for the finding"
     how = (
-        f"{explanation.method} at layer {explanation.layer}, in {explanation.unit}; {signed}. "
+        f"Evidence of {explanation.method} at layer {explanation.layer}, in {explanation.unit}; {signed}. "
         "One colour scale for the whole series; below a quarter of full colour nothing is painted. "
         "Pictures are display copies at one window for original and overlay."
     )

@@ -20,6 +20,11 @@ from medcam.reports.base import DISCLAIMER, Context
 MANUFACTURER = "medcam-toolkit"
 UNVERIFIED = "AI output, unverified"
 
+PAIRED = frozenset(
+    ["ANKLE", "ARM", "AXILLA", "BREAST", "CALCANEUS", "CALF", "CLAVICLE", "EAR", "ELBOW", "EYE", "FEMUR", "FIBULA", "FINGER", "FOOT", "FOREARM", "HAND", "HIP", "HUMERUS", "KIDNEY", "KNEE", "LEG", "LUNG", "OVARY", "PATELLA", "RADIUS", "SCAPULA", "SHOULDER", "TESTIS", "THIGH", "THUMB", "TIBIA", "TOE", "ULNA", "WRIST"]
+)
+"""Values of Body Part Examined that come in twos (PS3.16 Annex L): only these have a Laterality."""
+
 
 def derived_uid(*parts: str) -> str:
     """A UID that is always the same for the same parts."""
@@ -43,7 +48,7 @@ def common(case: Case, context: Context, sop_class: str, series: str, number: in
     d.SOPClassUID = sop_class
     d.InstanceCreationDate, d.InstanceCreationTime = created.strftime("%Y%m%d"), created.strftime("%H%M%S")
     d.TimezoneOffsetFromUTC = "+0000"
-    d.Modality = case.modality
+    d.Modality = case.modality or "OT"
     d.Manufacturer = MANUFACTURER
     d.ManufacturerModelName = made.model
     d.SoftwareVersions = [made.medcam_version, made.model_version]
@@ -68,9 +73,9 @@ def common(case: Case, context: Context, sop_class: str, series: str, number: in
     body_part = case.facts.get("BodyPartExamined", "").strip().upper()
     if re.fullmatch(r"[A-Z0-9 _]{1,16}", body_part):
         d.BodyPartExamined = body_part
-    laterality = case.facts.get("Laterality") or case.facts.get("ImageLaterality")
-    if laterality in ("L", "R"):
-        d.Laterality = laterality
+    if "BodyPartExamined" not in d or body_part in PAIRED:
+        side = case.facts.get("Laterality", "")
+        d.Laterality = side if side in ("L", "R") else ""
     d.ContributingEquipmentSequence = Items([_algorithm(case)])
     return d
 

@@ -24,7 +24,7 @@ def blocks(case: Case) -> tuple[Block, ...]:
         ("Threshold", f"{prediction.threshold:.3f}, {prediction.threshold_origin}"),
         *_parts(case),
         ("Uncertainty", spread_words(case.uncertainty, prediction.score, prediction.threshold)),
-        ("Strongest evidence", case.where),
+        ("Strongest evidence", _peak(case)),
         ("Role of the software", ROLE),
     )
     found: list[Block] = [Words(warnings, "warning")] if warnings else []
@@ -34,6 +34,17 @@ def blocks(case: Case) -> tuple[Block, ...]:
         found.append(Words((f"{prediction.score_name.capitalize()} under each disturbance:",)))
         found.append(Rows(scores, short=True))
     return tuple(found)
+
+
+def _peak(case: Case) -> str:
+    """The place of the strongest evidence, and how far it moves."""
+    explanation = case.explanation
+    cell = int(explanation.evidence.argmax())
+    if not case.regions or explanation.spread is None:
+        return case.where
+    spread = float(explanation.spread.flat[cell])
+    value = f"{float(explanation.evidence.flat[cell]):.3g} {explanation.unit}, standard deviation {spread:.3g}"
+    return f"{case.where}; {value} under the disturbances"
 
 
 def _parts(case: Case) -> tuple[tuple[str, str], ...]:
@@ -50,8 +61,8 @@ def _parts(case: Case) -> tuple[tuple[str, str], ...]:
 def spread_words(uncertainty: Uncertainty, score: float, threshold: float) -> str:
     """How far the score moves, and whether that would change the decision."""
     scores = list(uncertainty.scores.values())
-    if not scores:
-        return "not estimated"
+    if not scores or uncertainty.score_sd is None:
+        return "not measured"
     crossed = sum((other >= threshold) != (score >= threshold) for other in scores)
     stable = (
         "the decision holds under all of them"

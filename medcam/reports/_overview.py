@@ -35,6 +35,7 @@ class Overview:
     refusals: tuple[tuple[str, ...], ...]
     """(study, pipeline, series, status, code, why)."""
     identified: bool
+    score_names: str
 
 
 def overview(entries: Sequence[Entry], refusals: Sequence[dict[str, str]], folder: Path) -> Overview:
@@ -47,7 +48,8 @@ def overview(entries: Sequence[Entry], refusals: Sequence[dict[str, str]], folde
         for r in refusals
     ]
     identified = any(entry.identifiers is not None for entry in entries)
-    return Overview(tuple(_line(entry, folder) for entry in ordered), tuple(lines), identified)
+    names = " or ".join(sorted({entry.case.prediction.score_name for entry in entries}))
+    return Overview(tuple(_line(entry, folder) for entry in ordered), tuple(lines), identified, names)
 
 
 def _line(entry: Entry, folder: Path) -> CaseLine:

@@ -23,6 +23,9 @@ LEAST = 0.25
 PROJECTIONS = ("CR", "DX", "DR", "MG", "RF", "XA", "RG", "PX", "IO")
 """Modalities whose millimetres are measured at the detector, not in the patient."""
 
+CLEAN = ("CT", "MR", "PT", "CR", "DX", "MG", "SM")
+"""Modalities that seldom write on their images."""
+
 BOX = "#19e3ff"
 
 
@@ -138,16 +141,28 @@ def window_words(case: Case, picture: KeyImage) -> str:
 def evidence_words(case: Case) -> str:
     """What the colours of the overlay mean."""
     explanation = case.explanation
-    low, high = (evidence_value(share, explanation.display_range) for share in (LEAST, 1.0))
-    if high <= max(explanation.display_range[0], 0.0):
+    if is_empty(case):
         return f"no evidence of {explanation.method} to show"
+    low, high = (evidence_value(share, explanation.display_range) for share in (LEAST, 1.0))
     return f"evidence of {explanation.method} in {explanation.unit}, painted from {low:.3g} to {high:.3g}"
+
+
+def may_name_patient(case: Case) -> bool:
+    """Whether the source's own pixels may carry names: it says so, or says nothing and its kind often does."""
+    stated = case.facts.get("BurnedInAnnotation", "").strip().upper()
+    return stated == "YES" or (not stated and not case.phantom and case.modality not in CLEAN)
 
 
 def evidence_value(share: float, display_range: tuple[float, float]) -> float:
     """The evidence that is painted as `share` of full colour: the inverse of `display.strength`."""
-    floor = max(display_range[0], 0.0)
-    return floor + share * (display_range[1] - floor)
+    low, high = display_range
+    return low + share * (high - low) if low >= 0 else share * max(-low, high)
+
+
+def is_empty(case: Case) -> bool:
+    """Whether there is no evidence to show anywhere in the series."""
+    low, high = case.explanation.display_range
+    return high <= low
 
 
 def _shrunk(plane: Bytes, grid: Grid, pixels: int | None) -> tuple[Bytes, Grid]:
@@ -233,14 +248,14 @@ def box_on(case: Case, picture: KeyImage, region: Region) -> tuple[float, float,
 def _bar(case: Case, x: float, y: float, height: float, style: Style) -> list[Mark]:
     """The colour bar with evidence values; words instead where there is no evidence to show."""
     explanation, text = case.explanation, style.text
-    low, high = explanation.display_range
-    if high <= low:
+    if is_empty(case):
         return [Text(x, y + text, text * 0.9, "no evidence", style.faint)]
     tall, wide = min(height, 22 * text), text * 1.1
-    bar = colour_bar(256, 8, LEAST, explanation.signed)
+    both = explanation.display_range[0] < 0
+    bar = colour_bar(256, 8, LEAST, both)
     marks: list[Mark] = [Image(x, y, wide, tall, bar), Text(x, y - text * 0.5, text * 0.9, explanation.unit, style.ink)]
-    bottom = -1.0 if explanation.signed else 0.0
-    ticks = [1.0, LEAST, *((-LEAST, -1.0) if explanation.signed else (0.0,))]
+    bottom = -1.0 if both else 0.0
+    ticks = [1.0, LEAST, *((-LEAST, -1.0) if both else (0.0,))]
     for share in ticks:
         at = y + tall * (1 - share) / (1 - bottom)
         marks.append(Line(((x + wide, at), (x + wide + text * 0.3, at)), style.ink, text * 0.09))

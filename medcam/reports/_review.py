@@ -27,6 +27,14 @@ def status(verdicts: Sequence[Verdict]) -> str:
     return f"Reviewed by {words}: {current[0].agreement}."
 
 
+def brief(verdicts: Sequence[Verdict]) -> str:
+    """A few words for a table."""
+    said = [f"{verdict.agreement} ({verdict.reader})" for verdict in latest(verdicts)]
+    if len({verdict.agreement for verdict in latest(verdicts)}) > 1:
+        said.insert(0, "readers disagree")
+    return ", ".join(said) or "unreviewed"
+
+
 def blocks(case: Case, verdicts: Sequence[Verdict]) -> tuple[Block, ...]:
     """Every reader's latest verdict in full; the impression is theirs to write."""
     impression = "The software writes no impression; it belongs to the reader."

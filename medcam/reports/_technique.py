@@ -7,10 +7,22 @@ from medcam.findings import Case
 from medcam.reports._blocks import Block, Rows, Table, Words
 from medcam.reports._pictures import PROJECTIONS
 
+PERSONAL = ("PatientAge", "PatientSex", "PatientSize", "PatientWeight")
+"""Facts about the patient: they go where the identifiers go."""
 
-def blocks(case: Case) -> tuple[Block, ...]:
-    """Series, selection, what was left out, preprocessing and explanation."""
-    facts = tuple((readable(keyword), value) for keyword, value in sorted(case.facts.items()) if value)
+
+def blocks(case: Case, identified: bool) -> tuple[Block, ...]:
+    """Series, selection, what was left out, preprocessing and explanation.
+
+    Args:
+        case: what is reported.
+        identified: whether the report names the patient.
+    """
+    facts = tuple(
+        (readable(keyword), value.replace("\\", ", "))
+        for keyword, value in sorted(case.facts.items())
+        if value and not keyword.endswith("UID") and (identified or keyword not in PERSONAL)
+    )
     explanation = case.explanation
     places = {
         "composed": "exact, composed from kernel, stride and padding",

@@ -46,16 +46,24 @@ def _face_of(character: str, face: str) -> str | None:
     return None
 
 
+def wide_file() -> Path | None:
+    """The TrueType file of the face that Matplotlib brings along."""
+    found = importlib.util.find_spec("matplotlib")
+    if found is None or found.origin is None:
+        return None
+    return Path(found.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
+
+
 @functools.cache
 def _wide_glyphs() -> frozenset[int]:
-    """Code points of the face that Matplotlib brings along; registers it."""
+    """Code points of that face; registers it."""
     from reportlab.pdfbase import pdfmetrics
     from reportlab.pdfbase.ttfonts import TTFont
 
-    found = importlib.util.find_spec("matplotlib")
-    if found is None or found.origin is None:
+    path = wide_file()
+    if path is None:
         return frozenset()
-    font = TTFont(_WIDE, str(Path(found.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"))
+    font = TTFont(_WIDE, str(path))
     pdfmetrics.registerFont(font)
     return frozenset(font.face.charToGlyph)
 

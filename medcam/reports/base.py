@@ -39,6 +39,7 @@ class Entry:
 
     case: Case
     reviewed: str
+    """What readers said, in a few words."""
     identifiers: Identifiers | None
     files: dict[str, list[Path]]
 

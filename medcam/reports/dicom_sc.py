@@ -24,7 +24,15 @@ from medcam.errors import ResultsError
 from medcam.findings import CAPTION, Case, KeyImage
 from medcam.reports import _dicom, _rle
 from medcam.reports._bitmap import render
-from medcam.reports._pictures import Style, evidence_words, figure, plane_words, read_plane, window_words
+from medcam.reports._pictures import (
+    Style,
+    evidence_words,
+    figure,
+    may_name_patient,
+    plane_words,
+    read_plane,
+    window_words,
+)
 from medcam.reports.base import Context, Report
 from medcam.study import Pixels
 
@@ -131,8 +139,7 @@ def _capture(
     d.DerivationDescription = (
         f"Left: original, {window_words(case, picture)}. Right: the same with {evidence_words(case)}. {CAPTION}"
     )
-    stated = case.facts.get("BurnedInAnnotation", "").strip().upper()
-    d.BurnedInAnnotation = "YES" if stated == "YES" else "NO"
+    d.BurnedInAnnotation = "YES" if may_name_patient(case) else "NO"  # what is added here names nobody
     if case.facts.get("LossyImageCompression", "").strip() == "01":
         d.LossyImageCompression = "01"
         for keyword in ("LossyImageCompressionRatio", "LossyImageCompressionMethod"):

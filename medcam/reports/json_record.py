@@ -10,6 +10,7 @@ import numpy as np
 from medcam.findings import Case
 from medcam.record import Arrays
 from medcam.reports._content import content
+from medcam.reports._technique import PERSONAL
 from medcam.reports.base import Context, Report
 
 VERSION = 1
@@ -29,7 +30,7 @@ class JSONRecord(Report):
             "medcam_report": VERSION,
             "created": context.created,
             "report": content(case, context).to_dict(),
-            "case": numbers,
+            "case": numbers if ids is not None else _impersonal(numbers),
             "evidence": {name: _digest(values) for name, values in sorted(arrays.items())},
             "verdicts": [verdict.to_dict() for verdict in context.verdicts],
             "identifiers": None if ids is None else ids.to_dict(),
@@ -37,6 +38,10 @@ class JSONRecord(Report):
         path = folder / f"{case.key}{self.suffix}"
         path.write_text(json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
         return [path]
+
+
+def _impersonal(numbers: dict[str, Any]) -> dict[str, Any]:
+    return {**numbers, "facts": {name: value for name, value in numbers["facts"].items() if name not in PERSONAL}}
 
 
 def _digest(values: np.ndarray[Any, Any]) -> dict[str, Any]:
