@@ -9,6 +9,7 @@ from pathlib import Path
 import page_case
 import page_worklist
 import streamlit as st
+from plain import plain
 
 from medcam.errors import MedcamError
 from medcam.results import Results
@@ -43,7 +44,7 @@ def main() -> None:
         else:
             page_worklist.show(results, reader, hidden)
     except MedcamError as error:
-        st.error(str(error))
+        st.error(plain(str(error)))
 
 
 def arguments() -> argparse.Namespace:

@@ -1,6 +1,7 @@
 """The reader's side of the page: first read, verdict, and what was saved."""
 
 import streamlit as st
+from plain import plain
 
 from medcam.errors import MedcamError
 from medcam.findings import Case
@@ -44,7 +45,7 @@ def first_read(case: Case, current: Session) -> None:
         try:
             advance(current.lock(answer).reveal())
         except MedcamError as error:
-            st.error(str(error))
+            st.error(plain(str(error)))
 
 
 def verdict(case: Case, current: Session) -> None:
@@ -59,7 +60,7 @@ def verdict(case: Case, current: Session) -> None:
         try:
             following, stored = current.judge(case, agreement, reason or "", comment)
         except MedcamError as error:
-            st.error(str(error))
+            st.error(plain(str(error)))
             return
         st.session_state["entry"] = entry + 1
         st.session_state.pop(f"agreement-{case.key}", None)
@@ -67,7 +68,7 @@ def verdict(case: Case, current: Session) -> None:
         advance(following)
     key, words = st.session_state.get("saved", ("", ""))
     if key == case.key:
-        st.success(words)
+        st.success(plain(words))
 
 
 def choice(name: str, options: tuple[str, ...]) -> str:

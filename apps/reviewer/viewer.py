@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import streamlit as st
+from plain import plain
 
 from medcam.findings import CAPTION
 from medcam.review.pictures import Pictures
@@ -15,7 +16,7 @@ OPACITY, LEAST = 0.5, 0.25
 
 def show(pictures: Pictures, session: Session) -> None:
     if pictures.note:
-        st.warning(pictures.note)
+        st.warning(plain(pictures.note))
     if not pictures.planes:
         st.error("There is nothing to show: neither the original images nor key images are here.")
     elif session.shows_ai:
@@ -35,7 +36,7 @@ def revealed(pictures: Pictures) -> None:
     opacity = places[1].slider("Overlay opacity", 0.0, 1.0, OPACITY, 0.05, key=f"opacity-{key}")
     least = LEAST
     low, high = pictures.threshold(0), pictures.threshold(1)
-    if high > low:
+    if explanation.display_range[1] > explanation.display_range[0]:
         step = (high - low) / 20
         painted = places[2].slider(
             f"Painted from ({explanation.unit})", low, high, pictures.threshold(LEAST), step, "%.2f", key=f"least-{key}"
@@ -49,9 +50,10 @@ def revealed(pictures: Pictures) -> None:
         left.image(pictures.original(position, window), width="stretch")
         right.image(pictures.overlay(position, window, opacity if on else 0.0, least), width="stretch")
     stepper(pictures, name, pictures.peak)
-    st.caption(f"Left: original. Right: {explanation.method} for “{explanation.target}”. {CAPTION}")
+    words = f"Left: original. Right: {explanation.method} for “{explanation.target}”. {CAPTION}"
+    st.caption(plain(words))
     for note in explanation.notes:
-        st.warning(note)
+        st.warning(plain(note))
 
 
 @st.fragment

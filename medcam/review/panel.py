@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from medcam.display import colour_bar, strength
+from medcam.display import colour_bar
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -86,40 +86,39 @@ def text_strip(width: int, words: str) -> Bytes:
     return np.asarray(image)
 
 
-def evidence_strip(width: int, display_range: tuple[float, float], least: float, unit: str, signed: bool) -> Bytes:
+def value_at(share: float, display_range: tuple[float, float]) -> float:
+    """The evidence value shown as `share` of the display range: the inverse of `medcam.display.strength`."""
+    low, high = display_range
+    return low + share * (high - low) if low >= 0 else share * max(-low, high)
+
+
+def evidence_strip(width: int, display_range: tuple[float, float], least: float, unit: str) -> Bytes:
     """The colour bar with its values: RGB (STRIP, width, 3).
 
     Args:
         width: of the picture above it, in pixels.
-        display_range: evidence values of no colour and full colour.
+        display_range: evidence values of no colour and full colour; below zero there is evidence against, in blue.
         least: share of the range below which nothing is painted.
         unit: of the evidence.
-        signed: whether there is evidence against, in blue.
     """
     from PIL import Image, ImageDraw
 
-    low, high = max(display_range[0], 0.0), display_range[1]
+    low, high = display_range
     image = Image.new("RGB", (width, STRIP))
     draw = ImageDraw.Draw(image)
-    if not strength(np.array(high), display_range).any():
+    if high <= low:
         draw.text((0, 12), "no evidence: nothing is painted", _TEXT, font(14), anchor="lm")
         return np.asarray(image)
+    signed = low < 0
     bar: Any = np.rot90(colour_bar(width, 12, least, signed), -1)  # strongest on the right
     image.paste(Image.fromarray(np.ascontiguousarray(bar)), (0, 4))
-
-    def at(value: float) -> float:
-        share = (value - low) / (high - low)
-        return width * ((share + 1) / 2 if signed else share)
-
-    threshold = low + least * (high - low)
-    lowest = -high if signed else low
-    draw.line([(at(threshold), 2), (at(threshold), 18)], (255, 255, 255))
-    draw.text((0, 32), f"{lowest:.2f}", _TEXT, font(13), anchor="lm")
-    draw.text((width, 32), f"{high:.2f} {unit}", _TEXT, font(13), anchor="rm")
-    words = f"painted from {threshold:.2f}"
+    mark = width * ((least + 1) / 2 if signed else least)
+    draw.line([(mark, 2), (mark, 18)], (255, 255, 255))
+    draw.text((0, 32), f"{value_at(-1 if signed else 0, display_range):.2f}", _TEXT, font(13), anchor="lm")
+    draw.text((width, 32), f"{value_at(1, display_range):.2f} {unit}", _TEXT, font(13), anchor="rm")
+    words = f"painted from {'±' if signed else ''}{value_at(least, display_range):.2f}"
     room = font(13).getlength(words) / 2
-    centre = min(max(at(threshold), room + 50), width - room - 90)
-    draw.text((centre, 32), words, _TEXT, font(13), anchor="mm")
+    draw.text((min(max(mark, room + 50), width - room - 100), 32), words, _TEXT, font(13), anchor="mm")
     return np.asarray(image)
 
 

@@ -19,7 +19,7 @@ from medcam.errors import ResultsError
 from medcam.findings import Case, KeyImage
 from medcam.grid import Grid
 from medcam.results import Results
-from medcam.review.panel import MARGIN, evidence_strip, framed, text_strip
+from medcam.review.panel import MARGIN, evidence_strip, framed, text_strip, value_at
 from medcam.study import Pixels
 
 Bytes = npt.NDArray[np.uint8]
@@ -105,8 +105,7 @@ class Pictures:
 
     def threshold(self, least: float) -> float:
         """The evidence value, in the explanation's unit, at a share of the display range."""
-        low, high = self.case.explanation.display_range
-        return max(low, 0.0) + least * (high - max(low, 0.0))
+        return value_at(least, self.case.explanation.display_range)
 
     def _original(self, position: int, window: str = "") -> bytes:
         """The plane as it is, framed, as JPEG."""
@@ -121,7 +120,7 @@ class Pictures:
         """The plane with the evidence painted where it reaches the share `least` of its display range, as JPEG."""
         base, explanation = self._base(position, window), self.case.explanation
         painted = overlay(base, self._evidence(position), explanation.display_range, opacity=opacity, least=least)
-        strip = evidence_strip(base.shape[1], explanation.display_range, least, explanation.unit, explanation.signed)
+        strip = evidence_strip(base.shape[1], explanation.display_range, least, explanation.unit)
         return self._framed(position, painted, strip)
 
     def _framed(self, position: int, picture: Bytes, strip: Bytes) -> bytes:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from medcam.display import colour
-from medcam.review.panel import MARGIN, STRIP, evidence_strip, framed, scale_bar
+from medcam.display import colour, strength
+from medcam.review.panel import MARGIN, STRIP, evidence_strip, framed, scale_bar, value_at
 
 
 @pytest.mark.parametrize(
@@ -46,17 +46,24 @@ def test_the_bar_is_drawn_at_its_length():
 
 
 def test_the_colour_bar_has_the_colours_of_the_overlay():
-    strip = evidence_strip(401, (0.0, 4.0), 0.25, "logit", signed=False)
+    strip = evidence_strip(401, (0.0, 4.0), 0.25, "logit")
     assert strip.shape == (STRIP, 401, 3)
     for column, share in ((400, 1.0), (300, 0.75), (120, 0.3)):
         assert np.abs(strip[8, column].astype(int) - colour(np.array(share)).astype(int)).max() <= 3
     assert (strip[8, 50] == 128).all(), "grey where nothing is painted"
     assert (strip[8, 100] == 255).all(), "a line at the threshold"
-    signed = evidence_strip(401, (0.0, 4.0), 0.25, "logit", signed=True)
+    signed = evidence_strip(401, (-1.0, 4.0), 0.25, "logit")
     assert np.abs(signed[8, 0].astype(int) - colour(np.array(-1.0)).astype(int)).max() <= 3
 
 
 def test_no_evidence_says_so_instead_of_a_bar():
-    strip = evidence_strip(400, (0.0, 0.0), 0.25, "logit", signed=False)
+    strip = evidence_strip(400, (0.0, 0.0), 0.25, "logit")
     assert (strip[..., 0] == strip[..., 1]).all(), "no colour anywhere"
     assert strip.max() > 200, "but words"
+
+
+@pytest.mark.parametrize("display_range", [(0.0, 4.0), (1.0, 3.0), (-1.0, 4.0), (-5.0, 2.0)])
+def test_values_on_the_bar_are_those_that_are_painted_so(display_range):
+    for share in (0.1, 0.25, 0.9):
+        value = value_at(share, display_range)
+        assert strength(np.array(value), display_range) == pytest.approx(share, abs=1e-6)
