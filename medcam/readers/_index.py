@@ -41,11 +41,14 @@ def index(
     found = list(walk(root, {Path(path).absolute() for path in (*without, *([cache] if cache else []))}))
     headers, records = _headers([item for item in found if isinstance(item, Found)], cache, workers, progress)
     records.update((item.path, item) for item in found if isinstance(item, FileRecord))
+    return assemble(root, headers, records)
+
+
+def assemble(root: Path, headers: list[Header], records: dict[str, FileRecord]) -> Intake:
+    """The intake of these headers, and of the files without one whose fate `records` tells by path."""
     series = _series(headers)
-    for header in headers:
-        records[header.path] = _unclaimed(header.path)
-    records.update(_fates(series))
-    return Intake(str(root), tuple(records[path] for path in sorted(records)), tuple(series))
+    fates = {header.path: _unclaimed(header.path) for header in headers} | records | _fates(series)
+    return Intake(str(root), tuple(fates[path] for path in sorted(fates)), tuple(series))
 
 
 def _headers(
