@@ -1,6 +1,6 @@
 """Which series each pipeline scores, and why every other one is left out."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,7 +9,9 @@ from medcam.pipeline import Declined, Pipeline
 from medcam.study import Intake, Reason, Series, SeriesRecord
 
 MOST_LEFT_OUT = 50
-"""Series named in one case as left out; an archive can put thousands into one study."""
+"""Series named one by one in a case as left out; an archive can put thousands into one study."""
+
+Verdict = tuple[Declined, Reason]
 
 
 @dataclass(frozen=True)
@@ -52,43 +54,47 @@ def select(
         pipelines: by name.
         assume_anatomy: what the caller vouches for where the tags are silent.
     """
-    declined: list[Declination] = []
     studies: dict[tuple[str, str], list[SeriesRecord]] = defaultdict(list)
-    accepted: dict[tuple[str, tuple[str, str]], list[SeriesRecord]] = defaultdict(list)
     for record in intake.series:
         studies[study_of(record)].append(record)
-        if record.series is None:
-            status: Declined = "refused" if record.status == "refused" else "skipped"
-            declined.append(Declination(record, "", status, record.reason or Reason("empty")))
-            continue
-        alone = len(pipelines) == 1
-        verdicts = {
-            name: pipeline.accepts.judge(record.series, assume_anatomy, alone=alone)
-            for name, pipeline in pipelines.items()
-        }
-        for name, verdict in verdicts.items():
-            if verdict is None:
-                accepted[name, study_of(record)].append(record)
-        if all(verdict is not None for verdict in verdicts.values()):
-            status, reason = _most_telling([verdict for verdict in verdicts.values() if verdict is not None])
-            declined.append(Declination(record, "", status, reason))
-    chosen: list[tuple[str, SeriesRecord, str]] = []
-    for (name, _), records in accepted.items():
-        taken, passed, why = _preferred(records, pipelines[name].accepts.prefer)
-        chosen += [(name, record, f"{why}; {_stated(record, assume_anatomy)}") for record in taken]
-        declined += [Declination(record, name, "skipped", Reason("not-preferred", why)) for record in passed]
-    reasons: dict[int, list[tuple[str, Reason]]] = defaultdict(list)
-    for one in declined:
-        reasons[id(one.record)].append((one.pipeline, one.reason))
-    tasks = []
-    for name, record, selection in chosen:
-        assert record.series is not None
-        left_out = _left_out(record, studies[study_of(record)], reasons, name)
-        tasks.append(Task(name, record.series, selection, left_out))
+    tasks: list[Task] = []
+    declined: list[Declination] = []
+    for records in studies.values():
+        for_all = {name: _judged(records, pipelines, name, assume_anatomy) for name in pipelines}
+        for position, record in enumerate(records):
+            verdicts = [against[position] for against in for_all.values() if position in against]
+            if len(verdicts) == len(pipelines):
+                declined.append(Declination(record, "", *_most_telling(verdicts)))
+        for name, against in for_all.items():
+            fit = [position for position in range(len(records)) if position not in against]
+            taken, passed, why = _preferred(records, fit, pipelines[name].accepts.prefer)
+            for position in passed:
+                against[position] = ("skipped", Reason("not-preferred", why))
+                declined.append(Declination(records[position], name, *against[position]))
+            for position in taken:
+                series = records[position].series
+                assert series is not None
+                selection = f"{why}; {_stated(records[position], pipelines[name], assume_anatomy)}"
+                tasks.append(Task(name, series, selection, _left_out(records, against)))
     return tasks, declined
 
 
-def _most_telling(verdicts: Sequence[tuple[Declined, Reason]]) -> tuple[Declined, Reason]:
+def _judged(
+    records: Sequence[SeriesRecord], pipelines: Mapping[str, Pipeline], name: str, assumed: str | None
+) -> dict[int, Verdict]:
+    """Why a pipeline does not accept series of a study, by their positions."""
+    accepts, alone = pipelines[name].accepts, len(pipelines) == 1
+    against: dict[int, Verdict] = {}
+    for position, record in enumerate(records):
+        if record.series is None:
+            status: Declined = "refused" if record.status == "refused" else "skipped"
+            against[position] = (status, record.reason or Reason("empty"))
+        elif (verdict := accepts.judge(record.series, assumed, alone=alone)) is not None:
+            against[position] = verdict
+    return against
+
+
+def _most_telling(verdicts: Sequence[Verdict]) -> Verdict:
     """A refusal before an exclusion, and any other reason before "another modality"."""
     order = sorted(verdicts, key=lambda one: (one[0] != "refused", one[1].code == "other-modality"))
     if all(reason.code == "other-modality" for _, reason in verdicts):
@@ -96,33 +102,41 @@ def _most_telling(verdicts: Sequence[tuple[Declined, Reason]]) -> tuple[Declined
     return order[0]
 
 
-def _preferred(records: list[SeriesRecord], prefer: str) -> tuple[list[SeriesRecord], list[SeriesRecord], str]:
-    if prefer == "every" or len(records) == 1:
-        return records, [], "the only series that fits" if len(records) == 1 else "every series that fits is scored"
+def _preferred(records: Sequence[SeriesRecord], fit: list[int], prefer: str) -> tuple[list[int], list[int], str]:
+    """Which of the series that fit are taken, which are passed over, and why."""
+    if prefer == "every" or len(fit) < 2:
+        return fit, [], "the only series that fits" if len(fit) == 1 else "every series that fits is scored"
 
-    def rank(record: SeriesRecord) -> tuple[int, float, str]:
-        assert record.series is not None
-        series = record.series
+    def rank(position: int) -> tuple[int, float, str]:
+        series = records[position].series
+        assert series is not None
         return -len(series.frames), series.grid.spacing[0], series.identifiers.series_uid
 
-    best, *others = sorted(records, key=rank)
-    return [best], others, f"{-rank(best)[0]} slices, the most of {len(records)} series that fit"
+    best, *others = sorted(fit, key=rank)
+    slices, spacing, _ = rank(best)
+    why = f"{-slices} slices, the most of {len(fit)} series that fit"
+    if rank(others[0])[0] == slices:
+        why = f"{-slices} slices {spacing:.3g} mm apart, the thinnest of {len(fit)} series that fit"
+    return [best], others, why
 
 
-def _stated(record: SeriesRecord, assumed: str | None) -> str:
-    """The tags that established the anatomy, in words."""
-    named = [f"{key} {record.facts[key]}" for key in ("BodyPartExamined", "ViewPosition") if record.facts.get(key)]
-    if assumed and not record.facts.get("BodyPartExamined"):
-        named.append(f"anatomy assumed by the operator: {assumed}")
+def _stated(record: SeriesRecord, pipeline: Pipeline, assumed: str | None) -> str:
+    """What established the question's anatomy and view, in words: tags, or the operator where they are silent."""
+    wanted = {"BodyPartExamined": "anatomy"} | ({"ViewPosition": "view"} if pipeline.accepts.views else {})
+    named = [f"{keyword} {record.facts[keyword]}" for keyword in wanted if record.facts.get(keyword)]
+    missing = ["modality"] * (not record.modality)
+    missing += [word for keyword, word in wanted.items() if not record.facts.get(keyword)]
+    if missing:
+        named.append(f"{' and '.join(missing)} assumed by the operator: {assumed}")
     return ", ".join(named)
 
 
-def _left_out(
-    record: SeriesRecord, study: list[SeriesRecord], reasons: Mapping[int, list[tuple[str, Reason]]], pipeline: str
-) -> tuple[LeftOut, ...]:
-    others = []
-    for other in study:
-        for name, reason in reasons.get(id(other), []):
-            if other is not record and name in ("", pipeline):
-                others.append(LeftOut(other.description, reason))
-    return tuple(others[:MOST_LEFT_OUT])
+def _left_out(records: Sequence[SeriesRecord], against: Mapping[int, Verdict]) -> tuple[LeftOut, ...]:
+    """The series of a study that were not taken: alike ones together, and beyond the first many by reason only."""
+    counts = Counter((records[position].description, reason) for position, (_, reason) in sorted(against.items()))
+    named = [LeftOut(f"{n} x {what}" if n > 1 else what, reason) for (what, reason), n in counts.items()]
+    beyond: Counter[str] = Counter()
+    for (_, reason), n in list(counts.items())[MOST_LEFT_OUT:]:
+        beyond[reason.code] += n
+    rest = [LeftOut(f"{n} more series", Reason(code)) for code, n in beyond.items()]
+    return (*named[:MOST_LEFT_OUT], *rest)
