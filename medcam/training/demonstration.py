@@ -35,18 +35,21 @@ def make(recipe: Recipe, folder: Path, say: Callable[[str], None] = print, worke
     """Draw phantoms, train, choose the threshold on other phantoms, write the bundle. The same seeds every time."""
     began = time.monotonic()
     torch.manual_seed(0)
-    pictures = draw(
-        recipe,
-        range(TRAINING, TRAINING + recipe.patients),
-        range(SLIDES, SLIDES + recipe.slides),
-        workers,
-    )
+    seeds = range(TRAINING, TRAINING + recipe.patients)
+    pictures = draw(recipe, seeds, range(SLIDES, SLIDES + recipe.slides), workers)
     say(f"{recipe.pipeline}: {len(pictures.images)} pictures drawn in {time.monotonic() - began:.0f} s")
     network = build({"network_def": recipe.network_def})
     fit(network.get_submodule(recipe.trunk), recipe, pictures, say)
-    network.half().float()  # the weights are kept in 16 bits: what follows must see the same ones
-    labels, logits = _validate(network, recipe)
-    figures = auroc(labels, logits), interval(lambda pick: auroc(labels[pick], logits[pick]), len(labels))
+    return publish(network, recipe, folder, say, time.monotonic() - began)
+
+
+def publish(
+    network: torch.nn.Module, recipe: Recipe, folder: Path, say: Callable[[str], None], seconds: float
+) -> Bundle:
+    """Validate a trained network, choose its threshold, write its bundle with a model card."""
+    network.half().float().eval()  # the weights are kept in 16 bits: what follows must see the same ones
+    labels, logits, shape = _validate(network, recipe)
+    area, (low, high) = auroc(labels, logits), interval(lambda pick: auroc(labels[pick], logits[pick]), len(labels))
     card = Card(
         name=f"{recipe.pipeline} demonstration",
         version=VERSION,
@@ -62,15 +65,15 @@ def make(recipe: Recipe, folder: Path, say: Callable[[str], None] = print, worke
         trained_on="medcam phantoms",
         demonstration=True,
     )
-    seconds = time.monotonic() - began
-    shape = sample(generator(recipe.pipeline).phantom(VALIDATION, False), recipe.transform, dict(recipe.options))
-    bundle = save_bundle(
+    figures = f"{area:.3f} (95 % bootstrap interval {low:.3f} to {high:.3f})"
+    say(f"{recipe.pipeline}: validation AUROC {figures}, threshold {card.threshold:.4f}, {seconds:.0f} s, {folder}")
+    return save_bundle(
         folder,
         network,
         recipe.network_def,
         card,
         _readme(recipe, card, figures, sum(p.numel() for p in network.parameters()), seconds),
-        input_shape=tuple(shape.prepared.tensor.shape[1:]),
+        input_shape=shape,
         modality=recipe.modality,
         half=True,
         metadata={
@@ -78,28 +81,24 @@ def make(recipe: Recipe, folder: Path, say: Callable[[str], None] = print, worke
             "data_source": "sample_data of medcam-toolkit",
         },
     )
-    (low, high) = figures[1]
-    say(f"{recipe.pipeline}: validation AUROC {figures[0]:.3f} ({low:.3f} to {high:.3f}), {seconds:.0f} s, {folder}")
-    return bundle
 
 
-def _validate(network: torch.nn.Module, recipe: Recipe) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """Labels and logits of phantoms that were not trained on, sick and healthy by turns."""
-    module, labels, logits = generator(recipe.pipeline), [], []
-    network.eval()
+def _validate(
+    network: torch.nn.Module, recipe: Recipe
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], tuple[int, ...]]:
+    """Labels and logits of phantoms that were not trained on, sick and healthy by turns; the shape of one input."""
+    module, labels, logits, shape = generator(recipe.pipeline), [], [], ()
     for number in range(VALIDATION_PATIENTS):
         made = sample(module.phantom(VALIDATION + number, number % 2 == 1), recipe.transform, dict(recipe.options))
         with torch.no_grad():
             logits.append(float(network(made.prepared.tensor)))
         labels.append(made.label)
-    return np.array(labels), np.array(logits)
+        shape = tuple(made.prepared.tensor.shape[1:])
+    return np.array(labels), np.array(logits), shape
 
 
-def _readme(
-    recipe: Recipe, card: Card, figures: tuple[float, tuple[float, float]], parameters: int, seconds: float
-) -> str:
+def _readme(recipe: Recipe, card: Card, figures: str, parameters: int, seconds: float) -> str:
     """The model card for people."""
-    area, (low, high) = figures
     extra = f", and the tiles of {2 * recipe.slides} whole slides" if recipe.slides else ""
     return f"""# {card.name}
 
@@ -130,8 +129,8 @@ of this model's heatmaps says nothing about models trained on labels alone. Made
 
 ## Figures
 
-AUROC {area:.3f} (95 % bootstrap interval {low:.3f} to {high:.3f}) on the validation phantoms that also gave the
-threshold. On unseen phantoms, with the place of the heatmap's peak: `python -m medcam.evaluation.phantoms`, written to
+AUROC {figures} on the validation phantoms that also gave the threshold.
+On unseen phantoms, with the place of the heatmap's peak: `python -m medcam.evaluation.phantoms`, written to
 `docs/results/phantom_bundles.md`.
 
 ## Limits
