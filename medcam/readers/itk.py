@@ -1,6 +1,7 @@
 """NRRD and MetaImage files (.nrrd, .nhdr, .mha, .mhd), read by SimpleITK; its LPS becomes RAS here."""
 
 import math
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from medcam.study import Identifiers, Pixels, Reason, Series, SeriesRecord, Sour
 
 HEADER_BYTES = 64 << 10
 """How much of a file is looked at for its text header."""
+
+CHUNK_BYTES = 1 << 20
 
 ENGINES = {"NRRD": "NrrdImageIO", "MetaImage": "MetaImageIO"}
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -46,6 +49,8 @@ class Itk(Reader):
         path = Path(series.files[0].path)
         facts = _facts(path)
         _budget.require(facts["size"], facts["bytes_per_value"])
+        if facts["packed"]:
+            _verify(Path(facts["data_file"] or path), facts["data_start"])
         try:
             image = _opened(path, facts["family"]).Execute()
         except RuntimeError:  # its message quotes the path
@@ -75,8 +80,9 @@ def _opened(path: Path, family: str) -> Any:
 
 def _facts(path: Path) -> dict[str, Any]:
     itk = _library()
-    family, fields = _text(path)
+    family, fields, start = _text(path)
     data_file, data_bytes = _data(path, family, fields)
+    start = 0 if data_file else start
     reader = _opened(path, family)
     try:
         reader.ReadImageInformation()
@@ -89,6 +95,8 @@ def _facts(path: Path) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "family": family,
         "data_file": str(data_file) if data_file else "",
+        "data_start": start,
+        "packed": fields.get("compresseddata", "").lower() == "true" or fields.get("encoding") in ("gzip", "gz"),
         "size": size,
         "components": int(reader.GetNumberOfComponents()),
         "bytes_per_value": int(image.GetSizeOfPixelComponent()),
@@ -96,8 +104,8 @@ def _facts(path: Path) -> dict[str, Any]:
         "labels": any(name.startswith("segment0") for name in fields),
     }
     needed = math.prod(size) * facts["components"] * facts["bytes_per_value"]
-    if _is_raw(family, fields) and data_bytes < needed:
-        raise InputError("truncated", f"{data_bytes} of {needed} bytes are there")
+    if _is_raw(family, fields) and data_bytes - start < needed:
+        raise InputError("truncated", f"{data_bytes - start} of {needed} bytes are there")
     if len(size) == 3:
         if not _placed(family, fields):
             raise InputError("no-geometry", "the header does not say how the axes lie in the patient")
@@ -108,13 +116,15 @@ def _facts(path: Path) -> dict[str, Any]:
     return facts
 
 
-def _text(path: Path) -> tuple[str, dict[str, str]]:
-    """The family and the fields of the text header, names in lower case."""
+def _text(path: Path) -> tuple[str, dict[str, str], int]:
+    """The family, the fields of the text header with names in lower case, and where the header ends."""
     with path.open("rb") as file:
         head = file.read(HEADER_BYTES)
     family, between = ("NRRD", ":") if head.startswith(b"NRRD000") else ("MetaImage", "=")
     fields: dict[str, str] = {}
+    end = 0
     for line in head.split(b"\n"):
+        end += len(line) + 1
         name, found, value = line.decode("latin-1").partition(between)
         if family == "NRRD" and not line.strip():
             break
@@ -122,11 +132,11 @@ def _text(path: Path) -> tuple[str, dict[str, str]]:
             fields[name.strip().lower()] = value.lstrip("=").strip()
         if family == "MetaImage" and name.strip() == "ElementDataFile":
             break
-    return family, fields
+    return family, fields, end
 
 
 def _data(path: Path, family: str, fields: Mapping[str, str]) -> tuple[Path | None, int]:
-    """The separate file of the values, if there is one, and how many bytes can hold values at most.
+    """The separate file of the values, if there is one, and the size of the file that holds them.
 
     A header must not lead to files elsewhere: only a plain name in its own folder is followed.
     """
@@ -142,6 +152,22 @@ def _data(path: Path, family: str, fields: Mapping[str, str]) -> tuple[Path | No
     if not beside.is_file():
         raise InputError("truncated", "the file with the values is not here")
     return beside, beside.stat().st_size
+
+
+def _verify(path: Path, start: int) -> None:
+    """Check the sum at the end of compressed values: ITK does not, and reads damaged ones in silence."""
+    unpacker = zlib.decompressobj(wbits=47)  # zlib or gzip
+    with path.open("rb") as file:
+        file.seek(start)
+        try:
+            while (packed := file.read(CHUNK_BYTES)) and not unpacker.eof:
+                while packed and not unpacker.eof:
+                    unpacker.decompress(packed, CHUNK_BYTES)
+                    packed = unpacker.unconsumed_tail
+        except zlib.error:
+            raise InputError("decode-failed", "the compressed values are damaged") from None
+    if not unpacker.eof:
+        raise InputError("truncated", "the compressed values end too early")
 
 
 def _is_raw(family: str, fields: Mapping[str, str]) -> bool:

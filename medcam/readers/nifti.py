@@ -1,10 +1,14 @@
 """NIfTI-1 and NIfTI-2 volumes (.nii, .nii.gz), read by nibabel."""
 
+import gzip
+import math
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from medcam.errors import InputError
 from medcam.grid import Matrix
@@ -60,18 +64,40 @@ class Nifti(Reader):
         return [_series(header) for header in headers]
 
     def pixels(self, series: Series) -> Pixels:
-        image = _opened(Path(series.files[0].path))
-        shape = tuple(int(size) for size in image.shape[:3])
-        scaled = image.dataobj.slope != 1 or image.dataobj.inter != 0
-        _budget.require(shape, 4 if scaled else image.get_data_dtype().itemsize)
-        values = image.get_fdata(dtype=np.float32, caching="unchanged") if scaled else np.asanyarray(image.dataobj)
-        facts = self.header(Path(series.files[0].path)).facts
-        array = _volume.turned(values.reshape(shape), facts)
+        path = Path(series.files[0].path)
+        image = _opened(path)
+        slope, inter = float(image.dataobj.slope), float(image.dataobj.inter)
+        scaled = (slope, inter) != (1, 0)
+        dtype = image.header.get_data_dtype()
+        shape = image.shape[:3]
+        _budget.require(shape, dtype.itemsize + (4 if scaled else 0))
+        stored = _stored(path, image.dataobj.offset, math.prod(shape) * dtype.itemsize)
+        values: npt.NDArray[Any] = np.frombuffer(stored, dtype).reshape(shape, order="F")
         steps = ["turned to slices going up, rows to the back, columns to the left"]
         if scaled:
-            steps.insert(0, f"value = {image.dataobj.slope:g} * stored + {image.dataobj.inter:g}")
+            values = values * np.float32(slope) + np.float32(inter)
+            steps.insert(0, f"value = {slope:g} * stored + {inter:g}")
+        array = _volume.turned(values, self.header(path).facts)
         native = array.astype(array.dtype.newbyteorder("="), copy=False)
         return Pixels(native, series.grid, colour=False, unit="grey", steps=tuple(steps))
+
+
+def _stored(path: Path, offset: int, size: int) -> bytes:
+    """The bytes of the voxels. A compressed file is read to its end, where its check sum is; nibabel stops before."""
+    packed = path.name.lower().endswith(".gz")
+    try:
+        with gzip.open(path) if packed else path.open("rb") as file:
+            file.seek(offset)
+            stored = file.read(size)
+            while packed and file.tell() < offset + size + LARGEST_OFFSET and file.read(1 << 20):
+                pass
+    except (zlib.error, gzip.BadGzipFile):
+        raise InputError("decode-failed", "the compressed voxels are damaged") from None
+    except EOFError:
+        raise InputError("truncated", "the compressed voxels end too early") from None
+    if len(stored) < size:
+        raise InputError("truncated", f"{len(stored)} of {size} bytes are there")
+    return stored
 
 
 def _opened(path: Path) -> Any:
