@@ -13,7 +13,7 @@ from pydicom.pixels import get_decoder
 
 from medcam.errors import InputError
 from medcam.readers._dicom_file import PIXEL_TAGS, PixelElement
-from medcam.readers._dicom_header import frame_count
+from medcam.readers._dicom_frames import frame_count
 from medcam.readers._dicom_kinds import EXTENDED_JPEG, VIDEO
 
 Values = npt.NDArray[Any]
@@ -76,6 +76,7 @@ def _images(data: bytes, pixels: PixelElement, facts: Mapping[str, Any]) -> Iter
         "pixel_representation": facts.get("PixelRepresentation", 0),
         "number_of_frames": frame_count(facts),
         "pixel_keyword": PIXEL_TAGS[pixels.tag],
+        "pixel_vr": pixels.vr,
     }
     for values, properties in decoder.iter_array(data, raw=True, decoding_plugin=PREFERRED.get(syntax, ""), **options):
         if values.ndim == 3:

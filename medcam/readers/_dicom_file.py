@@ -1,5 +1,6 @@
 """One DICOM file, opened safely: nothing is inflated, allocated or nested because its sender says so (PS3.5)."""
 
+import logging
 import os
 import struct
 import warnings
@@ -29,9 +30,10 @@ ITEM, SEQUENCE_END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
 
 @dataclass(frozen=True)
 class PixelElement:
-    """Where the pixels lie in the file: `tag` of the element, and its value's offset and length in bytes."""
+    """Where the pixels lie in the file: tag and VR of the element, and its value's offset and length in bytes."""
 
     tag: int
+    vr: str
     offset: int
     length: int
     fragments: int
@@ -91,9 +93,15 @@ def guarded() -> Iterator[None]:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Without pydicom's complaints about values, which can name patients; what matters is checked here by code."""
-    with warnings.catch_warnings(), config.disable_value_validation():
-        warnings.simplefilter("ignore")
-        yield
+    log = logging.getLogger("pydicom")
+    before = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), config.disable_value_validation():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(before)
 
 
 def _open(stream: BinaryIO, tags: set[int], size: int) -> DicomFile:
@@ -138,10 +146,10 @@ def _syntax_of(head: bytes) -> str | None:
     if len(head) < 8:
         return None
     explicit = head[4:6] in COMMON_VR
-    if head[:2] in (b"\x02\x00", b"\x08\x00"):
-        small = int.from_bytes(head[4:8], "little") < 1024
-        return EXPLICIT if explicit else IMPLICIT if small else None
-    return BIG_ENDIAN if head[:2] == b"\x00\x08" and explicit else None
+    if head[:2] in (b"\x02\x00", b"\x08\x00") and head[3] == 0:
+        short = int.from_bytes(head[4:8], "little") < 1024
+        return EXPLICIT if explicit else IMPLICIT if short else None
+    return BIG_ENDIAN if head[:3] == b"\x00\x08\x00" and explicit else None
 
 
 def _text(dataset: Dataset, tag: int) -> str:
@@ -162,7 +170,8 @@ def _pixel_element(stream: BinaryIO, implicit: bool, order: str, size: int) -> P
         if tag in PIXEL_TAGS:
             if length == UNDEFINED:
                 return _encapsulated(stream, tag, size)
-            return PixelElement(tag, start, length, 0, max(start + length - size, 0))
+            vr = head[4:6].decode() if explicit else "OW"
+            return PixelElement(tag, vr, start, length, 0, max(start + length - size, 0))
         if length == UNDEFINED:
             return None
         stream.seek(length, os.SEEK_CUR)  # extended offset tables and the like
@@ -177,8 +186,8 @@ def _encapsulated(stream: BinaryIO, tag: int, size: int) -> PixelElement:
         if item == SEQUENCE_END:
             break
         if item != ITEM:
-            raise InputError("malformed", "Its encapsulated pixels are not made of items.")
+            return PixelElement(tag, "OB", start, 0, 0)  # not made of items: there is no frame to be had
         stream.seek(length, os.SEEK_CUR)
         items += 1
     end = stream.tell()  # some writers leave the delimiter out
-    return PixelElement(tag, start, end - start, max(items, 0), max(end - size, 0))
+    return PixelElement(tag, "OB", start, end - start, max(items, 0), max(end - size, 0))

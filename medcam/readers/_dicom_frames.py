@@ -5,6 +5,8 @@ from typing import Any, Final
 
 from pydicom.dataset import Dataset
 
+from medcam.errors import InputError
+
 Groups = dict[str, list[str]]
 
 GROUPS: Final = {
@@ -50,3 +52,15 @@ def _values(item: Dataset) -> Iterator[tuple[str, str]]:
                 if value is not None:
                     plain = isinstance(value, str | float | int)
                     yield keyword, str(value) if plain else "\\".join(str(part) for part in value)
+
+
+def frame_count(facts: Mapping[str, Any]) -> int:
+    """Number of Frames, one if absent.
+
+    Raises:
+        InputError: it is not a positive whole number.
+    """
+    text = str(facts.get("NumberOfFrames", "1"))
+    if not text.isdecimal() or not 0 < int(text) < 10**9:
+        raise InputError("malformed", "Number of Frames is not a positive whole number.")
+    return int(text)

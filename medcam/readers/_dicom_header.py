@@ -11,8 +11,8 @@ from pydicom.dataset import Dataset
 
 from medcam.errors import InputError
 from medcam.readers._dicom_file import DicomFile, guarded, open_dicom, quiet
-from medcam.readers._dicom_frames import frames
-from medcam.readers._dicom_kinds import FAMILY, NATIVE, VIDEO
+from medcam.readers._dicom_frames import frame_count, frames
+from medcam.readers._dicom_kinds import DECODABLE, FAMILY, NATIVE, VIDEO
 
 SIZES: Final = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "BitsStored", "PixelRepresentation")
 """Two-byte whole numbers (US); any other encoding of them is an attack or an accident."""
@@ -61,9 +61,13 @@ LOOK_UP_TABLES: Final = tuple(_tag(keyword) for keyword in ("ModalityLUTSequence
 
 BINARY: Final = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FD": "d", "FL": "f"}
 
-VIEWS: Final = {"postero-anterior": "PA", "antero-posterior": "AP", "lateral": "LL"}
-"""Beginnings of code meanings of views (CID 4010) to the terms of View Position (PS3.3 C.8.11.5)."""
+VIEWS: Final = {
+    **{"postero-anterior": "PA", "antero-posterior": "AP"},
+    **{"left lateral": "LL", "lateral": "LL", "right lateral": "RL"},
+}
+"""Code meanings of views (PS3.16 CID 4010) to the terms of View Position (PS3.3 C.8.11.5)."""
 
+MAX_TEXT_BYTES: Final = 1 << 20
 
 CHARSET: Final = _tag("SpecificCharacterSet")
 PLAIN: Final = {_tag(keyword): (keyword, dictionary_VR(_tag(keyword))) for keyword in (*SIZES, *TEXTS)}
@@ -110,6 +114,8 @@ def _plain(file: DicomFile) -> dict[str, Any]:
         value = _bytes(dataset, tag) if keyword else b""
         if not value:
             continue
+        if len(value) > MAX_TEXT_BYTES:
+            raise InputError("malformed", f"{keyword} is {len(value)} bytes long.")
         vr = dataset.get_item(tag).VR or usual
         if vr == "US or SS":
             vr = "SS" if facts.get("PixelRepresentation") else "US"
@@ -154,10 +160,9 @@ def _nested(dataset: Dataset, plain: Mapping[str, Any]) -> dict[str, Any]:
     meaning = _meaning(dataset.get("AnatomicRegionSequence"))
     if meaning:
         facts["AnatomicRegion"] = meaning.upper()
-    view = _meaning(dataset.get("ViewCodeSequence")).lower()
-    for beginning, term in VIEWS.items():
-        if view.startswith(beginning):
-            facts["ViewCode"] = term
+    view = VIEWS.get(_meaning(dataset.get("ViewCodeSequence")).lower())
+    if view:
+        facts["ViewCode"] = view
     regions = dataset.get("SequenceOfUltrasoundRegions")
     if regions:
         facts["Regions"] = [_region(item) for item in regions]
@@ -194,7 +199,8 @@ def _check_pixels(file: DicomFile, facts: Mapping[str, Any]) -> None:
     if missing:
         raise InputError("malformed", f"{', '.join(missing)} missing or zero.")
     count = frame_count(facts)
-    assert file.pixels is not None
+    if file.pixels is None or file.transfer_syntax not in DECODABLE:
+        return
     if file.pixels.missing:
         raise InputError("truncated", f"The file ends {file.pixels.missing} bytes before its pixels do.")
     if file.transfer_syntax in NATIVE:
@@ -206,15 +212,3 @@ def _check_pixels(file: DicomFile, facts: Mapping[str, Any]) -> None:
             raise InputError("malformed", "It has no file meta information, and its pixels do not fit its header.")
     elif file.pixels.fragments < (1 if file.transfer_syntax in VIDEO else count):
         raise InputError("truncated", f"{file.pixels.fragments} of {count} compressed frames are here.")
-
-
-def frame_count(facts: Mapping[str, Any]) -> int:
-    """Number of Frames, one if absent.
-
-    Raises:
-        InputError: it is not a positive whole number.
-    """
-    text = str(facts.get("NumberOfFrames", "1"))
-    if not text.isdecimal() or not 0 < int(text) < 10**9:
-        raise InputError("malformed", "Number of Frames is not a positive whole number.")
-    return int(text)

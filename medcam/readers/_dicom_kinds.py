@@ -1,9 +1,8 @@
 """What each kind of DICOM object is to us: slices of a volume, a plane, a slide, or nothing to look at (PS3.6)."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final, Literal
-
-from pydicom.uid import UID
 
 from medcam.errors import InputError
 
@@ -50,12 +49,6 @@ _MPEG2, _MPEG4, _HEVC = ("100", "101"), ("102", "103", "104", "105", "106"), ("1
 VIDEO: Final = tuple(
     f"1.2.840.10008.1.2.4.{name}{fragmentable}" for name in (*_MPEG2, *_MPEG4, *_HEVC) for fragmentable in ("", ".1")
 )
-SAMPLES: Final = {
-    "MONOCHROME1": 1, "MONOCHROME2": 1, "PALETTE COLOR": 1,
-    "RGB": 3, "YBR_FULL": 3, "YBR_FULL_422": 3, "YBR_RCT": 3, "YBR_ICT": 3,
-}  # fmt: skip
-"""Photometric interpretations that can be turned into grey or RGB, with their samples per pixel."""
-
 EXTENDED_JPEG: Final = "1.2.840.10008.1.2.4.51"
 
 DECODABLE: Final = (
@@ -82,41 +75,16 @@ def family(facts: Mapping[str, Any]) -> Family:
     if "PixelBytes" not in facts and found != "slide":
         raise InputError("no-pixels", "")
     if found is None:
-        known = sop_class.startswith(STORAGE)
-        raise InputError("other-object", f"SOP class {sop_class}" if known else "no SOP class that is known")
+        raise InputError("other-object", f"SOP class {said(sop_class)}.")
     if found == "slide":
         if not {"LABEL", "OVERVIEW", "THUMBNAIL"}.isdisjoint(image_type):
-            raise InputError("label-image", "\\".join(image_type))
+            raise InputError("label-image", said("\\".join(image_type)))
         return found
     if "LOCALIZER" in image_type:
-        raise InputError("localiser", "\\".join(image_type))
+        raise InputError("localiser", said("\\".join(image_type)))
     if _derived(image_type, found) or (sop_class in _CAPTURES and _screen_save(facts)):
-        raise InputError("derived", "\\".join(image_type).strip("\\") or "secondary capture")
+        raise InputError("derived", said("\\".join(image_type).strip("\\")) or "secondary capture")
     return found
-
-
-def require_readable(facts: Mapping[str, Any]) -> None:
-    """Refuse what cannot be read as stated, before any decoder runs.
-
-    Raises:
-        InputError: `transfer-syntax`, `photometric`, or the damage that was seen when the header was read.
-    """
-    if "Damage" in facts:
-        raise InputError(*facts["Damage"])
-    syntax = facts["TransferSyntaxUID"]
-    if syntax not in DECODABLE:
-        raise InputError("transfer-syntax", f"Transfer syntax {syntax} ({UID(syntax).name}).")
-    if syntax == EXTENDED_JPEG and facts["BitsAllocated"] > 8 and facts.get("PixelRepresentation"):
-        raise InputError("transfer-syntax", "JPEG Extended of signed values.")
-    photometric, samples = str(facts.get("PhotometricInterpretation", "")), facts.get("SamplesPerPixel", 1)
-    grey = photometric in ("MONOCHROME1", "MONOCHROME2")
-    if not grey and FAMILY[facts["SOPClassUID"]] != "plane":
-        raise InputError("photometric", f"{photometric or 'No photometric interpretation'} in slices of a volume.")
-    shape = facts.get("PresentationLUTShape")
-    if (photometric, shape) in (("MONOCHROME1", "IDENTITY"), ("MONOCHROME2", "INVERSE")):
-        raise InputError("photometric", f"{photometric} contradicts Presentation LUT Shape {shape}.")
-    if syntax not in VIDEO and samples != SAMPLES.get(photometric):
-        raise InputError("photometric", f"{photometric or 'None stated'} with {samples} samples per pixel.")
 
 
 def _derived(image_type: list[str], found: Family) -> bool:
@@ -131,3 +99,8 @@ def _screen_save(facts: Mapping[str, Any]) -> bool:
     """Whether a secondary capture is a screen save; converted X-rays and photographs state what they are of."""
     stated = facts.get("Modality") in PROJECTIONS and facts.get("BodyPartExamined")
     return not stated or facts.get("ConversionType") in MADE_UP
+
+
+def said(text: object) -> str:
+    """A coded value of a header as it may stand in a message: short, and of the characters that codes have."""
+    return re.sub(r"[^A-Za-z0-9_.\\ -]", "?", str(text))[:80]

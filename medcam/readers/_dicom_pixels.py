@@ -3,13 +3,12 @@
 from pathlib import Path
 
 from medcam.errors import InputError
-from medcam.readers import _budget
+from medcam.readers._dicom_checks import require_readable
 from medcam.readers._dicom_colour import Colour
 from medcam.readers._dicom_decode import decoded
 from medcam.readers._dicom_file import guarded, quiet
 from medcam.readers._dicom_grey import Grey
-from medcam.readers._dicom_header import LOOK_UP_TABLES, frame_count, read_header
-from medcam.readers._dicom_kinds import require_readable
+from medcam.readers._dicom_header import LOOK_UP_TABLES, read_header
 from medcam.study import Pixels, Series
 
 
@@ -32,9 +31,6 @@ def load(series: Series) -> Pixels:
             same = facts.get("SOPInstanceUID", "") == source.sop_instance_uid
             if opened.pixels is None or not same or (facts["Rows"], facts["Columns"]) != series.grid.shape[-2:]:
                 raise InputError("unreadable", "The file has changed since it was indexed; run the command again.")
-            _budget.require((opened.pixels.length,), 1)
-            shape = (frame_count(facts), facts["Rows"], facts["Columns"], facts.get("SamplesPerPixel", 1))
-            _budget.require(shape, max(facts["BitsAllocated"] // 8, 1))
             canvas.open(facts, opened.dataset)
             for frame, stored in enumerate(decoded(Path(source.path), opened.pixels, facts)):
                 if frame in places:

@@ -6,7 +6,7 @@ from itertools import accumulate
 from typing import Any, Final
 
 from medcam.grid import Grid
-from medcam.readers._dicom_header import frame_count
+from medcam.readers._dicom_frames import frame_count
 from medcam.readers._dicom_kinds import VIDEO
 
 Facts = Mapping[str, Any]

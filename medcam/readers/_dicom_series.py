@@ -6,24 +6,18 @@ from typing import Any, Final
 
 from medcam.errors import InputError
 from medcam.grid import Grid
-from medcam.readers import _budget
-from medcam.readers._dicom_frames import of_frame
-from medcam.readers._dicom_header import frame_count
-from medcam.readers._dicom_kinds import Family, family, require_readable
+from medcam.readers._dicom_checks import require_readable
+from medcam.readers._dicom_file import guarded
+from medcam.readers._dicom_frames import frame_count, of_frame
+from medcam.readers._dicom_kinds import Family, family
 from medcam.readers._dicom_plane import is_cine, numbers, plane_grid
+from medcam.readers._dicom_records import Group, left_out, used
 from medcam.readers._dicom_stack import Slice, same_plane, stack
 from medcam.readers.base import Header
-from medcam.study import Identifiers, Kind, Reason, Series, SeriesRecord, SourceFile, Status
+from medcam.study import Kind, Reason, SeriesRecord
 
-SHOWN: Final = (
-    *("Modality", "SOPClassUID", "TransferSyntaxUID", "PhotometricInterpretation", "ImageType", "ConversionType"),
-    *("BodyPartExamined", "ViewPosition", "Laterality", "PatientSex", "PatientAge", "PatientPosition"),
-    *("Manufacturer", "ManufacturerModelName", "ConvolutionKernel", "PresentationIntentType"),
-    *("WindowCenter", "WindowWidth", "VOILUTFunction", "SliceThickness", "PixelSpacingCalibrationType"),
-    *("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"),
-    *("BurnedInAnnotation", "BitsStored"),
-)
-"""Facts that go with a series: none of them identifies anybody."""
+MANY_GEOMETRIES: Final = 20
+"""A series of more than this is no volume with a few strange slices in it."""
 
 GEOMETRY: Final = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2}
 
@@ -40,8 +34,6 @@ SAME: Final = (
 )
 """Two files with one SOP Instance UID must agree on these."""
 
-Group = list[Header]
-
 
 def series_records(headers: Sequence[Header]) -> list[SeriesRecord]:
     """Every header ends in exactly one record; a record of status "used" can be loaded."""
@@ -54,7 +46,7 @@ def series_records(headers: Sequence[Header]) -> list[SeriesRecord]:
             excluded.setdefault((error.code, str(error.args[0]), *_series_key(header)), []).append(header)
         else:
             eligible.setdefault(_object_key(header, found), []).append(header)
-    records = [_left_out("skipped", group, Reason(key[0], key[1])) for key, group in excluded.items()]
+    records = [left_out("skipped", group, Reason(key[0], key[1])) for key, group in excluded.items()]
     makers: dict[Family, Callable[[Group], list[SeriesRecord]]] = {
         "slices": _volumes,
         "frames": _enhanced,
@@ -63,21 +55,22 @@ def series_records(headers: Sequence[Header]) -> list[SeriesRecord]:
     }
     for key, group in eligible.items():
         try:
-            kept, copies = _without_copies(group)
-            made = makers[key[0]](kept)
+            with guarded():
+                kept, copies = _without_copies(group)
+                made = makers[key[0]](kept)
         except InputError as error:
-            records.append(_left_out("refused", group, _reason(error)))
+            records.append(left_out("refused", group, _reason(error)))
             continue
         records += made
         if copies:
-            records.append(_left_out("skipped", copies, Reason("duplicate", "Another file holds the same object.")))
+            records.append(left_out("skipped", copies, Reason("duplicate", "Another file holds the same object.")))
     return records
 
 
 def _series_key(header: Header) -> tuple[str, ...]:
     """What tells series apart; the folder, where the UIDs have been removed."""
     series = str(header.facts.get("SeriesInstanceUID", "")) or str(PurePath(header.path).parent)
-    return str(header.facts.get("StudyInstanceUID", "")), series
+    return str(header.facts.get("PatientID", "")), str(header.facts.get("StudyInstanceUID", "")), series
 
 
 def _object_key(header: Header, found: Family) -> tuple[Any, ...]:
@@ -111,30 +104,39 @@ def _volumes(group: Group) -> list[SeriesRecord]:
     """The volume that the slices of a series make, and the slices of other geometry that lie among them."""
     for header in group:
         require_readable(header.facts)
+        if frame_count(header.facts) > 1:
+            raise InputError("malformed", "Several frames in an object that is made of one.")
     planes = [_slice(header, position, 0) for position, header in enumerate(group)]
-    alike: list[list[Slice]] = []
-    for plane in planes:
-        for others in alike:
-            if same_plane(others[0], plane):
-                others.append(plane)
-                break
-        else:
-            alike.append([plane])
+    alike = _alike(planes)
     best = max(alike, key=len)
     odd = [group[plane.file] for planes in alike if planes is not best for plane in planes]
     if len(best) <= len(odd):
         raise InputError("mixed-geometry", f"{len(group)} slices of {len(alike)} sizes or orientations.")
     reason = Reason("mixed-geometry", f"Another size or orientation than the {len(best)} slices of this series.")
-    records = [_left_out("refused", odd, reason)] if odd else []
+    records = [left_out("refused", odd, reason)] if odd else []
     try:
         return [_volume(group, best), *records]
     except InputError as error:
-        return [_left_out("refused", [group[plane.file] for plane in best], _reason(error)), *records]
+        return [left_out("refused", [group[plane.file] for plane in best], _reason(error)), *records]
+
+
+def _alike(planes: list[Slice]) -> list[list[Slice]]:
+    """Slices parted by size, spacing and orientation."""
+    parts: list[list[Slice]] = []
+    for plane in planes:
+        part = next((part for part in parts if same_plane(part[0], plane)), None)
+        if part is not None:
+            part.append(plane)
+        elif len(parts) == MANY_GEOMETRIES:
+            raise InputError("mixed-geometry", f"More than {MANY_GEOMETRIES} sizes or orientations.")
+        else:
+            parts.append([plane])
+    return parts
 
 
 def _enhanced(group: Group) -> list[SeriesRecord]:
     """The volume in the frames of one enhanced object, or of all parts of a concatenation (PS3.3 C.7.6.16.2.2.4)."""
-    group = sorted(group, key=lambda header: int(header.facts.get("ConcatenationFrameOffsetNumber", 0)))
+    group = sorted(group, key=lambda header: _whole(header, "ConcatenationFrameOffsetNumber"))
     for header in group:
         require_readable(header.facts)
     if "ConcatenationUID" in group[0].facts:
@@ -150,25 +152,24 @@ def _enhanced(group: Group) -> list[SeriesRecord]:
 
 
 def _require_all_parts(group: Group) -> None:
-    total = str(group[0].facts.get("InConcatenationTotalNumber", ""))
-    ends = 0
+    total, ends = _whole(group[0], "InConcatenationTotalNumber"), 0
     for header in group:
-        if header.facts.get("ConcatenationFrameOffsetNumber") != str(ends):
+        if _whole(header, "ConcatenationFrameOffsetNumber") != ends:
             raise InputError("concatenation", f"Frames from {ends} on are not here.")
         ends += frame_count(header.facts)
-    if total and total != str(len(group)):
+    if total not in (0, len(group)):
         raise InputError("concatenation", f"{len(group)} of {total} parts are here.")
 
 
 def _volume(group: Group, planes: list[Slice]) -> SeriesRecord:
     ordered, affine = stack(planes)
-    used = sorted({plane.file for plane in ordered}, key=[plane.file for plane in ordered].index)
-    place = {file: index for index, file in enumerate(used)}
+    files = list(dict.fromkeys(plane.file for plane in ordered))
+    place = {file: index for index, file in enumerate(files)}
     shape = (len(ordered), *ordered[0].size)
     reference = ordered[0].frame_of_reference or None
     grid = Grid.of(shape, affine, space="patient", mm_known=True, frame_of_reference=reference)
     frames = tuple((place[plane.file], plane.frame) for plane in ordered)
-    return _used("volume", [group[file] for file in used], frames, grid)
+    return used("volume", [group[file] for file in files], frames, grid)
 
 
 def _slice(header: Header, file: int, frame: int) -> Slice:
@@ -199,84 +200,25 @@ def _plane(group: Group) -> list[SeriesRecord]:
     grid, made_of = plane_grid(header.facts)
     kind: Kind = "cine" if is_cine(header.facts) else "image"
     frames = tuple((0, frame) for frame in range(grid.shape[0] if kind == "cine" else 1))
-    return [_used(kind, group, frames, grid, made_of)]
+    return [used(kind, group, frames, grid, made_of)]
 
 
 def _slide(group: Group) -> list[SeriesRecord]:
     """The levels of one slide, the finest first; its reader loads the tiles."""
-    group = sorted(group, key=lambda header: -_size(header, "TotalPixelMatrixColumns"))
-    rows, columns = (_size(group[0], f"TotalPixelMatrix{axis}") for axis in ("Rows", "Columns"))
+    group = sorted(group, key=lambda header: -_whole(header, "TotalPixelMatrixColumns"))
+    rows, columns = (_whole(group[0], f"TotalPixelMatrix{axis}") for axis in ("Rows", "Columns"))
     if min(rows, columns) < 1:
         raise InputError("malformed", "The slide does not state its size.")
     spacing = numbers(of_frame(group[0].facts, "PixelSpacing", 0))
     known = len(spacing) == 2 and min(spacing) > 0
     grid = Grid.plane((rows, columns), (spacing[0], spacing[1]) if known else (1.0, 1.0), mm_known=known)
-    return [_used("slide", group, ((0, 0),), grid)]
+    return [used("slide", group, ((0, 0),), grid)]
 
 
-def _size(header: Header, keyword: str) -> int:
+def _whole(header: Header, keyword: str) -> int:
     values = numbers(header.facts.get(keyword, ""))
     return int(values[0]) if values else 0
 
 
-def _used(
-    kind: Kind, group: Group, frames: tuple[tuple[int, int], ...], grid: Grid, made_of: dict[str, str] | None = None
-) -> SeriesRecord:
-    first = group[0]
-    facts = _shown(first) | (made_of or {})
-    colour = not str(facts.get("PhotometricInterpretation", "")).startswith("MONOCHROME")
-    if kind != "slide":
-        _budget.require(grid.shape, 3 if colour else 1 if first.facts["BitsAllocated"] <= 8 and kind != "volume" else 4)
-    series = Series(
-        reader="slide" if kind == "slide" else "dicom",
-        kind=kind,
-        modality=facts.get("Modality", ""),
-        files=tuple(_source(header) for header in group),
-        frames=frames,
-        grid=grid,
-        colour=colour,
-        facts=facts,
-        identifiers=_identifiers(first),
-    )
-    size = " x ".join(str(length) for length in grid.shape)
-    description = f"{series.modality or 'unknown'} {kind} of {size}"
-    files = tuple(header.path for header in group)
-    return SeriesRecord("used", description, files, series.modality, facts, series.identifiers, series)
-
-
-def _left_out(status: Status, group: Group, reason: Reason) -> SeriesRecord:
-    first = group[0]
-    facts = _shown(first)
-    modality = facts.get("Modality", "")
-    description = f"{modality or 'DICOM'}, {len(group)} file{'s' * (len(group) > 1)}"
-    files = tuple(header.path for header in group)
-    return SeriesRecord(status, description, files, modality, facts, _identifiers(first), None, reason)
-
-
 def _reason(error: InputError) -> Reason:
     return Reason(error.code, str(error.args[0]))
-
-
-def _source(header: Header) -> SourceFile:
-    uids = (str(header.facts.get(keyword, "")) for keyword in ("SOPInstanceUID", "SOPClassUID"))
-    return SourceFile(header.path, header.size_bytes, header.mtime_ns, *uids)
-
-
-def _identifiers(header: Header) -> Identifiers:
-    keywords = (
-        *("PatientID", "PatientName", "AccessionNumber", "StudyInstanceUID", "SeriesInstanceUID"),
-        *("PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime"),
-    )
-    return Identifiers(*(str(header.facts.get(keyword, "")) for keyword in keywords))
-
-
-def _shown(header: Header) -> dict[str, str]:
-    facts = {keyword: of_frame(header.facts, keyword, 0) for keyword in SHOWN}
-    facts["BodyPartExamined"] = (
-        facts["BodyPartExamined"]
-        or str(header.facts.get("AnatomicRegion", ""))
-        or of_frame(header.facts, "AnatomicRegionSequence", 0).upper()
-    )
-    facts["ViewPosition"] = facts["ViewPosition"] or str(header.facts.get("ViewCode", ""))
-    facts["Laterality"] = str(header.facts.get("ImageLaterality", "")) or facts["Laterality"]
-    return {keyword: text for keyword, text in facts.items() if text}
