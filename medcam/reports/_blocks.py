@@ -8,9 +8,10 @@ from medcam.record import Record
 
 @dataclass(frozen=True)
 class Rows(Record):
-    """Names and values."""
+    """Names and values, under a line of words if there is a `title`."""
 
     rows: tuple[tuple[str, str], ...]
+    title: str = ""
     short: bool = False
     """Names and values are a word or two each: several fit beside each other."""
     kind: Literal["rows"] = "rows"

@@ -5,9 +5,9 @@ from typing import Literal
 
 from medcam.findings import CAPTION, Case
 from medcam.record import Record
-from medcam.reports import _finding, _review, _technique
+from medcam.reports import _figures, _finding, _review, _technique
 from medcam.reports._blocks import Block, Figures, Rows, Section, Words
-from medcam.reports._pictures import is_empty, may_name_patient, plane_words
+from medcam.reports._picture_words import is_empty, may_name_patient
 from medcam.reports.base import DISCLAIMER, Context
 
 Tone = Literal["flagged", "refer", "quiet", "demonstration"]
@@ -74,10 +74,7 @@ def _patient(case: Case, context: Context) -> tuple[Block, ...]:
 
 def _images(case: Case) -> tuple[Block, ...]:
     explanation = case.explanation
-    captions = tuple(
-        f"{plane_words(case, picture)}. {picture.caption[:1].upper()}{picture.caption[1:]}.".replace(" .", "")
-        for picture in case.key_images
-    )
+    captions = _figures.captions(case)
     notes = tuple(f"{note[:1].upper()}{note[1:]}" for note in explanation.notes)
     if is_empty(case) and not notes:
         notes = ("The map is empty: there is no evidence to show.",)
@@ -139,7 +136,7 @@ def _provenance(case: Case, context: Context) -> tuple[Block, ...]:
                 ("Reported", moment(context.created)),
             )
         ),
-        Rows(tuple(sorted(made.libraries.items())), short=True),
+        Rows(tuple(sorted(made.libraries.items())), "Libraries", short=True),
     )
 
 

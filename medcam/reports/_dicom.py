@@ -16,13 +16,16 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
 from medcam.findings import Case
 from medcam.reports.base import DISCLAIMER, Context
+from medcam.study import Identifiers
 
 MANUFACTURER = "medcam-toolkit"
 UNVERIFIED = "AI output, unverified"
 
-PAIRED = frozenset(
-    ["ANKLE", "ARM", "AXILLA", "BREAST", "CALCANEUS", "CALF", "CLAVICLE", "EAR", "ELBOW", "EYE", "FEMUR", "FIBULA", "FINGER", "FOOT", "FOREARM", "HAND", "HIP", "HUMERUS", "KIDNEY", "KNEE", "LEG", "LUNG", "OVARY", "PATELLA", "RADIUS", "SCAPULA", "SHOULDER", "TESTIS", "THIGH", "THUMB", "TIBIA", "TOE", "ULNA", "WRIST"]
-)
+PAIRED = {
+    *("ANKLE", "ARM", "AXILLA", "BREAST", "CALCANEUS", "CALF", "CLAVICLE", "EAR", "ELBOW", "EYE", "FEMUR", "FIBULA"),
+    *("FINGER", "FOOT", "FOREARM", "HAND", "HIP", "HUMERUS", "KIDNEY", "KNEE", "LEG", "LUNG", "OVARY", "PATELLA"),
+    *("RADIUS", "SCAPULA", "SHOULDER", "TESTIS", "THIGH", "THUMB", "TIBIA", "TOE", "ULNA", "WRIST"),
+}
 """Values of Body Part Examined that come in twos (PS3.16 Annex L): only these have a Laterality."""
 
 
@@ -52,18 +55,9 @@ def common(case: Case, context: Context, sop_class: str, series: str, number: in
     d.Manufacturer = MANUFACTURER
     d.ManufacturerModelName = made.model
     d.SoftwareVersions = [made.medcam_version, made.model_version]
-    d.PatientName = ids.patient_name if ids else ""
-    d.PatientID = ids.patient_id if ids else case.patient_key
-    d.PatientBirthDate = _date(ids.birth_date) if ids else ""
-    d.PatientSex = ids.sex if ids and ids.sex in ("M", "F", "O") else ""
-    if ids is None:
-        d.PatientIdentityRemoved = "YES"
-        d.DeidentificationMethod = "medcam-toolkit: pseudonyms, derived UIDs"
     d.StudyInstanceUID = study_uid(case, context)
-    d.StudyDate = _date(ids.study_date) if ids else ""
-    d.StudyTime = ids.study_time if ids and re.fullmatch(r"\d{2,6}(\.\d{1,6})?", ids.study_time) else ""
-    d.StudyID = ids.study_id if ids else ""
-    d.AccessionNumber = ids.accession_number if ids else ""
+    with config.disable_value_validation():  # names and numbers go out as they came in, or the study would not match
+        _identify(d, case, ids)
     d.ReferringPhysicianName = ""
     d.SeriesInstanceUID = derived_uid(
         "series", d.StudyInstanceUID, case.key, made.pipeline_hash, made.model_hash, series
@@ -78,6 +72,21 @@ def common(case: Case, context: Context, sop_class: str, series: str, number: in
         d.Laterality = side if side in ("L", "R") else ""
     d.ContributingEquipmentSequence = Items([_algorithm(case)])
     return d
+
+
+def _identify(d: Dataset, case: Case, ids: Identifiers | None) -> None:
+    """Patient and general study modules: the source's, or pseudonyms."""
+    d.PatientName = ids.patient_name if ids else ""
+    d.PatientID = ids.patient_id if ids else case.patient_key
+    d.PatientBirthDate = _date(ids.birth_date) if ids else ""
+    d.PatientSex = ids.sex if ids and ids.sex in ("M", "F", "O") else ""
+    if ids is None:
+        d.PatientIdentityRemoved = "YES"
+        d.DeidentificationMethod = "medcam-toolkit: pseudonyms, derived UIDs"
+    d.StudyDate = _date(ids.study_date) if ids else ""
+    d.StudyTime = ids.study_time if ids and re.fullmatch(r"\d{2,6}(\.\d{1,6})?", ids.study_time) else ""
+    d.StudyID = _short(ids.study_id) if ids else ""
+    d.AccessionNumber = _short(ids.accession_number) if ids else ""
 
 
 def study_uid(case: Case, context: Context) -> str:
@@ -139,7 +148,7 @@ def save(d: Dataset, path: Path, transfer_syntax: UID = ExplicitVRLittleEndian) 
     d.file_meta.MediaStorageSOPClassUID = d.SOPClassUID
     d.file_meta.MediaStorageSOPInstanceUID = d.SOPInstanceUID
     d.file_meta.TransferSyntaxUID = transfer_syntax
-    with config.disable_value_validation():  # names go out as they came in, or they would not match the study's
+    with config.disable_value_validation():
         d.save_as(path, enforce_file_format=True)
     return path
 
@@ -155,6 +164,11 @@ def _algorithm(case: Case) -> Dataset:
         f"{case.explanation.method} for {case.finding}, pipeline {made.pipeline}, weights SHA-256 {made.model_hash}"
     )
     return item
+
+
+def _short(text: str) -> str:
+    """Text that a Short String can hold; half a number would be worse than none."""
+    return text if len(text) <= 16 else ""
 
 
 def _date(text: str) -> str:

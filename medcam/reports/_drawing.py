@@ -33,7 +33,7 @@ class Image:
 
 @dataclass(frozen=True)
 class Box:
-    """A rectangle: its outline, or filled."""
+    """The outline of a rectangle."""
 
     x: float
     y: float
@@ -41,7 +41,6 @@ class Box:
     height: float
     colour: str
     line: float = 1.0
-    filled: bool = False
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from medcam.findings import Case, Region, Uncertainty
 from medcam.reports._blocks import Block, Rows, Table, Words
+from medcam.reports._timeline import part_words
 
 DEMONSTRATION = (
     "Demonstration only. The model was trained on synthetic images to show the software. "
@@ -31,8 +32,7 @@ def blocks(case: Case) -> tuple[Block, ...]:
     found.append(Rows(rows))
     if case.uncertainty.scores:
         scores = tuple((name, f"{score:.3f}") for name, score in case.uncertainty.scores.items())
-        found.append(Words((f"{prediction.score_name.capitalize()} under each disturbance:",)))
-        found.append(Rows(scores, short=True))
+        found.append(Rows(scores, f"{prediction.score_name.capitalize()} under each disturbance", short=True))
     return tuple(found)
 
 
@@ -51,10 +51,11 @@ def _parts(case: Case) -> tuple[tuple[str, str], ...]:
     scores = case.prediction.part_scores
     if not scores:
         return ()
-    part = "frame" if case.kind == "cine" else "tile" if case.kind == "slide" else "part"
+    part = {"cine": "frames", "slide": "tiles"}.get(case.kind, "parts")
     highest = max(range(len(scores)), key=scores.__getitem__)
+    where = f" at {part_words(case, highest)}" if case.kind == "cine" else ""
     pooled = f"pooled by {case.prediction.pooling} over" if case.prediction.pooling else "from"
-    words = f"{pooled} {len(scores)} {part}s; highest {scores[highest]:.3f} at {part} {highest + 1}"
+    words = f"{pooled} {len(scores)} {part}; highest {scores[highest]:.3f}{where}"
     return (("Pooling", f"{words}, lowest {min(scores):.3f}"),)
 
 

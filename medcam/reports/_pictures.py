@@ -15,18 +15,10 @@ from medcam.display import Bytes, colour_bar, evidence_plane, overlay
 from medcam.findings import CAPTION, Case, KeyImage, Region
 from medcam.grid import Grid
 from medcam.reports._drawing import Box, Drawing, Image, Line, Mark, Text
-from medcam.reports.base import Context
+from medcam.reports._picture_words import LEAST, PROJECTIONS, evidence_value, is_empty, plane_words, window_words
 
-LEAST = 0.25
-"""Evidence below this share of the display range is not painted."""
-
-PROJECTIONS = ("CR", "DX", "DR", "MG", "RF", "XA", "RG", "PX", "IO")
-"""Modalities whose millimetres are measured at the detector, not in the patient."""
-
-CLEAN = ("CT", "MR", "PT", "CR", "DX", "MG", "SM")
-"""Modalities that seldom write on their images."""
-
-BOX = "#19e3ff"
+BOX, CASING = "#19e3ff", "#10202c"
+"""Light on dark, so that an outline is seen on any tissue."""
 
 
 @dataclass(frozen=True)
@@ -46,17 +38,6 @@ class Style:
 
 DISPLAY = Style(panel=430, text=14, tallest=520)
 """For web pages and PDF."""
-
-
-def shared_drawings(case: Case, context: Context) -> list[Drawing]:
-    """One figure per key image, made once for all reports on the case."""
-    if "drawings" not in context.shared:
-        folder = context.results.path(case.key)
-        context.shared["drawings"] = [
-            figure(case, picture, read_plane(folder / picture.file), DISPLAY) for picture in case.key_images
-        ]
-    made: list[Drawing] = context.shared["drawings"]
-    return made
 
 
 def read_plane(path: Path) -> Bytes:
@@ -117,52 +98,6 @@ def figure(
         f"{plane_words(case, picture)}: the original and, beside it, the same plane with the evidence for "
         f"{case.finding} in colour. {CAPTION}",
     )
-
-
-def plane_words(case: Case, picture: KeyImage) -> str:
-    """Which plane of the series a key image shows; slices and frames count from 1."""
-    if picture.index is None:
-        return "Overview of the slide" if case.kind == "slide" else "Whole image"
-    if case.kind == "cine" and case.grid.frame_times_s:
-        time = case.grid.frame_times_s[picture.index]
-        return f"Frame {picture.index + 1} of {case.grid.shape[0]}, at {time:.2f} s"
-    return f"Slice {picture.index + 1} of {case.grid.shape[0]}"
-
-
-def window_words(case: Case, picture: KeyImage) -> str:
-    """The display window of a key image."""
-    if picture.window is None:
-        return "as stored" if case.kind in ("slide", "cine") else "automatic window"
-    unit = " HU" if case.modality == "CT" else ""
-    centre, width = picture.window
-    return f"window {centre:g} / {width:g}{unit} (centre / width)"
-
-
-def evidence_words(case: Case) -> str:
-    """What the colours of the overlay mean."""
-    explanation = case.explanation
-    if is_empty(case):
-        return f"no evidence of {explanation.method} to show"
-    low, high = (evidence_value(share, explanation.display_range) for share in (LEAST, 1.0))
-    return f"evidence of {explanation.method} in {explanation.unit}, painted from {low:.3g} to {high:.3g}"
-
-
-def may_name_patient(case: Case) -> bool:
-    """Whether the source's own pixels may carry names: it says so, or says nothing and its kind often does."""
-    stated = case.facts.get("BurnedInAnnotation", "").strip().upper()
-    return stated == "YES" or (not stated and not case.phantom and case.modality not in CLEAN)
-
-
-def evidence_value(share: float, display_range: tuple[float, float]) -> float:
-    """The evidence that is painted as `share` of full colour: the inverse of `display.strength`."""
-    low, high = display_range
-    return low + share * (high - low) if low >= 0 else share * max(-low, high)
-
-
-def is_empty(case: Case) -> bool:
-    """Whether there is no evidence to show anywhere in the series."""
-    low, high = case.explanation.display_range
-    return high <= low
 
 
 def _shrunk(plane: Bytes, grid: Grid, pixels: int | None) -> tuple[Bytes, Grid]:
@@ -229,11 +164,15 @@ def _boxes(case: Case, picture: KeyImage, x: float, y: float, across: float, dow
         top, left, bottom, right = box_on(case, picture, region)
         corner_x, corner_y = x + left * across, y + top * down
         line = max(style.text * 0.1, 1.0)
-        marks.append(Box(corner_x, corner_y, (right - left) * across, (bottom - top) * down, BOX, line))
+        wide, tall = (right - left) * across, (bottom - top) * down
+        marks += [
+            Box(corner_x, corner_y, wide, tall, colour, thick) for colour, thick in ((CASING, 2.6 * line), (BOX, line))
+        ]
         above = corner_y - style.text * 0.25
         if above - style.text < y:
             above = y + bottom * down + style.text * 0.95
-        marks.append(Text(corner_x, above, style.text * 0.95, str(number), BOX))
+        for shift, colour in ((line, CASING), (0.0, BOX)):
+            marks.append(Text(corner_x + shift, above + shift, style.text * 0.95, str(number), colour))
     return marks
 
 

@@ -5,7 +5,7 @@ import re
 from medcam.errors import REASONS
 from medcam.findings import Case
 from medcam.reports._blocks import Block, Rows, Table, Words
-from medcam.reports._pictures import PROJECTIONS
+from medcam.reports._picture_words import PROJECTIONS
 
 PERSONAL = ("PatientAge", "PatientSex", "PatientSize", "PatientWeight")
 """Facts about the patient: they go where the identifiers go."""
@@ -19,7 +19,7 @@ def blocks(case: Case, identified: bool) -> tuple[Block, ...]:
         identified: whether the report names the patient.
     """
     facts = tuple(
-        (readable(keyword), value.replace("\\", ", "))
+        (readable(keyword), ", ".join(filter(None, value.split("\\"))))
         for keyword, value in sorted(case.facts.items())
         if value and not keyword.endswith("UID") and (identified or keyword not in PERSONAL)
     )
@@ -40,7 +40,7 @@ def blocks(case: Case, identified: bool) -> tuple[Block, ...]:
     )
     found: list[Block] = [Rows(rows)]
     if facts:
-        found += [Words(("The source's header says:",)), Rows(facts, short=True)]
+        found.append(Rows(facts, "The source's header says", short=True))
     if not case.left_out:
         return (*found, Words(("No other series of the study was left out.",)))
     head = ("Series left out", "Code", "Why")

@@ -56,8 +56,9 @@ class DicomSC(Report):
             pixels = _picture(case, picture, read_plane(stills / picture.file))
             d = _capture(case, context, SecondaryCaptureImageStorage, picture, pixels.shape, number)
             _dicom.refer(d, context, [picture.index])
-            d.SOPInstanceUID = _content_uid(d, [hashlib.sha256(pixels.tobytes()).hexdigest()])
-            d.PixelData = pixels.tobytes() + b"\0" * (pixels.size % 2)
+            content = pixels.tobytes()
+            d.SOPInstanceUID = _content_uid(d, [hashlib.sha256(content).hexdigest()])
+            d.PixelData = content + b"\0" if len(content) % 2 else content
             written.append(_dicom.save(d, folder / f"{case.key}_sc{number}{self.suffix}"))
         if case.kind == "cine":
             try:

@@ -9,8 +9,8 @@ from typing import Any
 from medcam.findings import Case
 from medcam.reports._content import content
 from medcam.reports._drawing import Box, Drawing, Image, Line, Text
+from medcam.reports._figures import drawings
 from medcam.reports._overview import overview
-from medcam.reports._pictures import shared_drawings
 from medcam.reports.base import DISCLAIMER, Context, Entry, Report
 
 TEMPLATES = Path(__file__).parent / "_templates"
@@ -24,7 +24,7 @@ class HTML(Report):
 
     def write(self, case: Case, context: Context, folder: Path) -> list[Path]:
         said = content(case, context)
-        figures = [_svg(drawing) for drawing in shared_drawings(case, context)]
+        figures = [_svg(drawing) for drawing in drawings(case, context)]
         path = folder / f"{case.key}{self.suffix}"
         path.write_text(_template("case.html").render(content=said, figures=figures), encoding="utf-8")
         return [path]
@@ -62,7 +62,7 @@ def _element(mark: Image | Box | Line | Text) -> dict[str, Any]:
         data = base64.b64encode(mark.jpeg()).decode()
         return {"kind": "image", **_rectangle(mark), "source": f"data:image/jpeg;base64,{data}"}
     if isinstance(mark, Box):
-        return {"kind": "box", **_rectangle(mark), "colour": mark.colour, "line": mark.line, "filled": mark.filled}
+        return {"kind": "box", **_rectangle(mark), "colour": mark.colour, "line": round(mark.line, 2)}
     if isinstance(mark, Line):
         points = " ".join(f"{x:.1f},{y:.1f}" for x, y in mark.points)
         return {"kind": "line", "points": points, "colour": mark.colour, "line": round(mark.line, 2)}

@@ -1,16 +1,15 @@
 """One PDF (A4) per case, with the disclaimer and the page number on every page and no patient in its header."""
 
-import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from medcam.findings import Case
-from medcam.reports import _typefaces
 from medcam.reports._blocks import Block, Rows, Table, Words
 from medcam.reports._content import Content, content
-from medcam.reports._drawing import Box, Drawing, Image, Line
-from medcam.reports._pictures import shared_drawings
+from medcam.reports._drawing import Drawing
+from medcam.reports._figures import drawings
+from medcam.reports._pdf_canvas import paint, write
 from medcam.reports._typefaces import BOLD, PLAIN, markup
 from medcam.reports.base import DISCLAIMER, Context, Report
 
@@ -33,7 +32,6 @@ class PDF(Report):
         from reportlab.platypus import SimpleDocTemplate
 
         said = content(case, context)
-        drawings = shared_drawings(case, context)
         path = folder / f"{case.key}{self.suffix}"
         document = SimpleDocTemplate(
             str(path),
@@ -47,17 +45,17 @@ class PDF(Report):
             subject=f"Case {case.key}",
             invariant=1,
         )
-        document.build(list(_story(said, drawings)), canvasmaker=_pages(f"Case {case.key}"))
+        document.build(list(_story(said, drawings(case, context))), canvasmaker=_pages(f"Case {case.key}"))
         return [path]
 
 
-def _story(said: Content, drawings: list[Drawing]) -> Iterator[Any]:
+def _story(said: Content, figures: list[Drawing]) -> Iterator[Any]:
     from reportlab.platypus import CondPageBreak, HRFlowable, KeepTogether
 
     yield _head(said)
     for section in said.sections:
-        figures = iter(drawings)
-        parts = [part for block in section.blocks for part in _parts(block, figures)]
+        waiting = iter(figures)
+        parts = [part for block in section.blocks for part in _parts(block, waiting)]
         heading = [
             _words(section.title, 11, face=BOLD, before=12),
             HRFlowable("100%", 0.6, color=RULE, spaceBefore=2, spaceAfter=5),
@@ -89,7 +87,10 @@ def _head(said: Content) -> Any:
 
 def _parts(block: Block, figures: Iterator[Drawing]) -> list[Any]:
     if isinstance(block, Rows):
-        return [_short(block) if block.short else _rows(block)]
+        from reportlab.platypus import KeepTogether
+
+        rows = _short(block) if block.short else _rows(block)
+        return [KeepTogether([_words(block.title, before=4), rows])] if block.title else [rows]
     if isinstance(block, Table):
         return [_grid(block)]
     if isinstance(block, Words):
@@ -128,9 +129,18 @@ def _grid(block: Table) -> Any:
 
 
 def _widths(block: Table) -> tuple[float, ...]:
-    """Columns as wide as their longest cell asks for, within reason."""
-    wants = [min(max(len(cell) for cell in column), 48) + 3 for column in zip(block.head, *block.rows, strict=True)]
-    return tuple(WIDTH * want / sum(wants) for want in wants)
+    """Columns at least as wide as their longest word, and what is left shared out as their longest cells ask for."""
+    from reportlab.pdfbase.pdfmetrics import stringWidth
+
+    def points(words: str) -> float:
+        return min(float(stringWidth(words, BOLD, 8)), 260.0) + 13
+
+    columns = list(zip(block.head, *block.rows, strict=True))
+    least = [max(points(word) for cell in column for word in cell.split() or [""]) for column in columns]
+    wants = [max(max(points(cell) for cell in column) - low, 1.0) for column, low in zip(columns, least, strict=True)]
+    left = max(WIDTH - sum(least), 0.0)
+    wide = [low + left * want / sum(wants) for low, want in zip(least, wants, strict=True)]
+    return tuple(WIDTH * width / sum(wide) for width in wide)
 
 
 def _warning(line: str) -> Any:
@@ -163,7 +173,7 @@ def _words(
 
 
 def _figure(drawing: Drawing, caption: str) -> Any:
-    from reportlab.platypus import Flowable, KeepTogether
+    from reportlab.platypus import Flowable, KeepTogether, Spacer
 
     scale = WIDTH / drawing.width
 
@@ -175,44 +185,9 @@ def _figure(drawing: Drawing, caption: str) -> Any:
             self.canv.translate(0, drawing.height * scale)
             self.canv.scale(scale, scale)
             for mark in drawing.marks:
-                _paint(self.canv, mark)
+                paint(self.canv, mark)
 
-    return KeepTogether([Figure(), _words(caption, face=BOLD, before=2)])
-
-
-def _paint(canvas: Any, mark: Any) -> None:
-    """One mark; the canvas has its origin at the drawing's upper left corner, and y upwards."""
-    from reportlab.lib.utils import ImageReader
-
-    if isinstance(mark, Image):
-        picture = ImageReader(io.BytesIO(mark.jpeg()))
-        canvas.drawImage(picture, mark.x, -mark.y - mark.height, mark.width, mark.height)
-    elif isinstance(mark, Box):
-        canvas.setStrokeColor(mark.colour)
-        canvas.setFillColor(mark.colour)
-        canvas.setLineWidth(mark.line)
-        canvas.rect(mark.x, -mark.y - mark.height, mark.width, mark.height, stroke=not mark.filled, fill=mark.filled)
-    elif isinstance(mark, Line):
-        canvas.setStrokeColor(mark.colour)
-        canvas.setLineWidth(mark.line)
-        path = canvas.beginPath()
-        path.moveTo(mark.points[0][0], -mark.points[0][1])
-        for x, y in mark.points[1:]:
-            path.lineTo(x, -y)
-        canvas.drawPath(path)
-    else:
-        canvas.setFillColor(mark.colour)
-        _write(canvas, mark.x, -mark.y, mark.words, mark.size, mark.anchor)
-
-
-def _write(canvas: Any, x: float, y: float, words: str, size: float, anchor: str = "start") -> None:
-    pieces = _typefaces.runs(words)
-    wide = sum(canvas.stringWidth(piece, face, size) for face, piece in pieces)
-    x -= {"start": 0.0, "middle": wide / 2, "end": wide}[anchor]
-    for face, piece in pieces:
-        canvas.setFont(face, size)
-        canvas.drawString(x, y, piece)
-        x += canvas.stringWidth(piece, face, size)
+    return KeepTogether([Figure(), _words(caption, face=BOLD, before=2), Spacer(1, 6)])
 
 
 def _pages(title: str) -> Any:
@@ -243,9 +218,9 @@ def _pages(title: str) -> Any:
             self.line(MARGIN, PAGE[1] - 40, right, PAGE[1] - 40)
             self.line(MARGIN, 42, right, 42)
             self.setFillColor(FAINT)
-            _write(self, MARGIN, PAGE[1] - 34, "AI finding report, medcam-toolkit", 8)
-            _write(self, right, PAGE[1] - 34, title, 8, "end")
-            _write(self, MARGIN, 30, DISCLAIMER, 8)
-            _write(self, right, 30, f"Page {number} of {total}", 8, "end")
+            write(self, MARGIN, PAGE[1] - 34, "AI finding report, medcam-toolkit", 8)
+            write(self, right, PAGE[1] - 34, title, 8, "end")
+            write(self, MARGIN, 30, DISCLAIMER, 8)
+            write(self, right, 30, f"Page {number} of {total}", 8, "end")
 
     return Pages
