@@ -25,7 +25,7 @@ def plane_words(case: Case, picture: KeyImage) -> str:
 def window_words(case: Case, picture: KeyImage) -> str:
     """The display window of a key image."""
     if picture.window is None:
-        return "as stored" if case.kind in ("slide", "cine") else "automatic window"
+        return "automatic window" if case.modality in (*PROJECTIONS, "CT", "MR") else "as stored"
     unit = " HU" if case.modality == "CT" else ""
     centre, width = picture.window
     return f"window {centre:g} / {width:g}{unit} (centre / width)"

@@ -24,15 +24,8 @@ from medcam.errors import ResultsError
 from medcam.findings import CAPTION, Case, KeyImage
 from medcam.reports import _dicom, _rle
 from medcam.reports._bitmap import render
-from medcam.reports._pictures import (
-    Style,
-    evidence_words,
-    figure,
-    may_name_patient,
-    plane_words,
-    read_plane,
-    window_words,
-)
+from medcam.reports._picture_words import evidence_words, may_name_patient, plane_words, window_words
+from medcam.reports._pictures import Style, figure, read_plane
 from medcam.reports.base import Context, Report
 from medcam.study import Pixels
 
