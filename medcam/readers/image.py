@@ -55,6 +55,8 @@ class Image(Reader):
             _budget.require((facts["height"], facts["width"]), 8)  # Pillow and the array hold it at the same time
             inverted = facts["mode"].startswith("I;16") and facts["photometric"] == MIN_IS_WHITE
             picture.load()
+            if picture.format == "PNG" and _orientation(picture) != facts["orientation"]:
+                raise InputError("malformed", "its orientation is stated only after its pixels")
             upright = ImageOps.exif_transpose(picture)
             if series.colour or facts["mode"] not in BYTES_PER_VALUE:
                 upright = upright.convert("RGB" if series.colour else "L")
@@ -76,7 +78,7 @@ def _opened(path: Path) -> Iterator[Any]:
         with path.open("rb") as stream, PIL.Image.open(stream, formats=FORMATS) as picture:
             yield picture
     except PIL.UnidentifiedImageError:
-        raise InputError("malformed", "not a sound PNG, JPEG, TIFF or BMP") from None
+        raise InputError("malformed", "damaged, or of a kind that Pillow does not read") from None
     except OSError as error:
         if error.errno is not None:
             raise
@@ -86,8 +88,14 @@ def _opened(path: Path) -> Iterator[Any]:
         raise InputError("malformed", f"Pillow could not read the picture ({type(error).__name__})") from None
 
 
+def _orientation(picture: Any) -> int:
+    if picture.format == "PNG" and not {"exif", "Raw profile type exif"} & picture.info.keys():
+        return 1  # asked for EXIF that is not there, Pillow decodes the whole picture to look behind it
+    return int(picture.getexif().get(ORIENTATION, 1))
+
+
 def _facts(picture: Any) -> dict[str, Any]:
-    orientation = int(picture.getexif().get(ORIENTATION, 1))
+    orientation = _orientation(picture)
     width, height = picture.size
     if orientation in TURNED and picture.format != "TIFF":  # of a TIFF Pillow tells the upright size
         width, height = height, width
