@@ -6,6 +6,7 @@ index → select → for each pipeline: decode (subprocess) → prepare (thread)
 
 import contextlib
 import errno
+import os
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +27,7 @@ from medcam.readers import Decoder, index
 from medcam.results import Results
 from medcam.selection import Declination, Task, select, study_of
 from medcam.study import Intake, Pixels, Reason
+from medcam.uncertainty import SHELF as DISTURBANCES
 
 if TYPE_CHECKING:
     from medcam.scoring import Scorer
@@ -98,8 +100,10 @@ def screen(folder: Path, out: Path, options: Options | None = None, progress: Pr
     options, progress = options or Options(), progress or Progress(quiet=True)
     begun = time.monotonic()
     pipelines = _pipelines(options)
-    if not folder.exists():
-        raise UsageError("no-folder", f"{folder} does not exist; give a folder of images.")
+    bundles = {name: bundle_folder(options.models.get(name, pipeline.model)) for name, pipeline in pipelines.items()}
+    models = {name: (bundle, read_card(bundle).weights_sha256) for name, bundle in bundles.items()}
+    if not os.path.exists(folder):  # noqa: PTH110  # Path.exists raises where a parent may not be entered
+        raise UsageError("no-folder", f"{folder} does not exist or may not be entered; give a folder of images.")
     if options.dry_run:
         intake = _read(folder, None, options, progress)
         tasks, _ = select(intake, pipelines, options.assume_anatomy)
@@ -114,7 +118,7 @@ def screen(folder: Path, out: Path, options: Options | None = None, progress: Pr
         results.refuse(refusals)
         with _Run(results, options, progress) as run:
             for name, pipeline in pipelines.items():
-                run.pipeline(name, pipeline, [task for task in tasks if task.pipeline == name])
+                run.pipeline(pipeline, *models[name], [task for task in tasks if task.pipeline == name])
         return Outcome(tuple(run.rows), (*refusals, *run.failed), intake, (), time.monotonic() - begun)
 
 
@@ -133,14 +137,9 @@ class _Run(contextlib.ExitStack):
         self._scratch = results.folder / "staging" / "decoded"
         self._scratch.mkdir(exist_ok=True)
 
-    def pipeline(self, name: str, pipeline: Pipeline, tasks: list[Task]) -> None:
-        """Answer one question about all the series that it is asked about."""
-        if not tasks:
-            return
+    def pipeline(self, pipeline: Pipeline, bundle: Path, weights: str, tasks: list[Task]) -> None:
+        """Answer one question about all the series that it is asked about, by the bundle with these weights."""
         options = self._options
-        pipeline = replace(pipeline, uncertainty=options.uncertainty or pipeline.uncertainty)
-        bundle = bundle_folder(options.models.get(name, pipeline.model))
-        weights = read_card(bundle).weights_sha256
         todo = [task for task in tasks if options.force or not self._known(task, pipeline, weights)][: self._left]
         if not todo:
             return
@@ -149,7 +148,7 @@ class _Run(contextlib.ExitStack):
         scorer = Scorer(pipeline, bundle, options.device, options.batch_size, options.trust_code)
         if self._left is not None:
             self._left -= len(todo)
-        tick, done = self._progress.stage(name), 0
+        tick, done = self._progress.stage(todo[0].pipeline), 0
         stored: deque[Future[None]] = deque()
         for batch in _batches(self._ready(todo, scorer), options.batch_size):
             for ready, answer in self._answers(batch, scorer):
@@ -245,12 +244,26 @@ def bundle_folder(name: str) -> Path:
 
 
 def _pipelines(options: Options) -> dict[str, Pipeline]:
+    """The chosen pipelines; everything in the options that names something is checked before any work is done."""
     known = shelf()
     names = list(options.pipelines) or known.names()
     for name in options.models:
         if name not in names:
             raise UsageError("bad-model", f"--model names {name!r}. {near(name, names)}")
-    return {name: known.load(name) for name in names}
+    pipelines = {name: known.load(name) for name in names}
+    if options.assume_anatomy is not None:
+        words = sorted({pipeline.accepts.anatomy for pipeline in pipelines.values()})
+        if options.assume_anatomy.lower() not in words:
+            message = f"No chosen pipeline asks about the anatomy {options.assume_anatomy!r}."
+            raise UsageError("bad-anatomy", f"{message} {near(options.assume_anatomy.lower(), words)}")
+    if options.uncertainty is None:
+        return pipelines
+    if options.uncertainty not in ("none", *DISTURBANCES.names()):
+        message = f"There is no uncertainty {options.uncertainty!r}."
+        raise UsageError(
+            "unknown-disturbance", f"{message} {near(options.uncertainty, ['none', *DISTURBANCES.names()])}"
+        )
+    return {name: replace(pipeline, uncertainty=options.uncertainty) for name, pipeline in pipelines.items()}
 
 
 def _read(folder: Path, out: Path | None, options: Options, progress: Progress) -> Intake:
