@@ -36,6 +36,9 @@ class ModelFacts:
     name: str
     version: str
     sha256: str
+    """Of the weights."""
+    settings: str
+    """SHA-256 of its card and network definition."""
     demonstration: bool
 
 
@@ -82,7 +85,7 @@ def build_case(
             medcam_version=__version__,
             libraries=_libraries(),
             pipeline=task.pipeline,
-            pipeline_hash=pipeline.digest(),
+            pipeline_hash=pipeline.digest(model.settings),
             model=model.name,
             model_version=model.version,
             model_hash=model.sha256,

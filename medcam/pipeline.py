@@ -80,9 +80,10 @@ class Pipeline(Record):
     codes: Mapping[str, tuple[str, str, str]] = field(default_factory=dict)
     limits: str = ""
 
-    def digest(self) -> str:
-        """SHA-256 of everything above, the same on every machine."""
-        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
+    def digest(self, model_settings: str = "") -> str:
+        """SHA-256 of everything above, the same on every machine, and of how the model that answers is set."""
+        told = json.dumps(self.to_dict(), sort_keys=True) + model_settings
+        return hashlib.sha256(told.encode()).hexdigest()
 
 
 def shelf() -> Shelf[Pipeline]:

@@ -14,7 +14,7 @@ from medcam.errors import ModelError, UsageError
 from medcam.explainers import Explained, Placement, explain, stitch
 from medcam.findings import Explanation, Prediction, Uncertainty
 from medcam.grid import Grid
-from medcam.models import load_bundle
+from medcam.models import load_bundle, settings_digest
 from medcam.pipeline import Pipeline
 from medcam.study import Pixels, Series
 from medcam.transforms import Prepared, compose, prepare
@@ -38,7 +38,9 @@ class Scorer:
         self._bundle = load_bundle(bundle, device=self.device, trust_code=trust_code)
         self._batch_size = batch_size
         card = self._bundle.card
-        self.facts = ModelFacts(card.name, card.version, self._bundle.sha256, card.demonstration)
+        self.facts = ModelFacts(
+            card.name, card.version, self._bundle.sha256, settings_digest(bundle), card.demonstration
+        )
         if pipeline.finding not in card.labels and len(card.labels) > 1:
             message = f"The bundle {card.name} knows {', '.join(card.labels)}, not {pipeline.finding!r}."
             raise ModelError("bundle-labels", message)
@@ -131,7 +133,12 @@ class Scorer:
         return replace(self._bundle.prediction(output, self._label), finding=self._pipeline.finding)
 
     def _map(self, explained: Explained, row: int) -> Explanation:
-        return explained.sample(row, 0, self._pipeline.finding)
+        record = explained.sample(row, 0, self._pipeline.finding)
+        top = self._bundle.card.full_colour.get(explained.method)
+        if top is None:
+            own = "colours are scaled to this series' own strongest evidence: do not compare them between series"
+            return replace(record, notes=(*record.notes, own))
+        return replace(record, display_range=(0.0, top))
 
 
 def choose_device(wanted: str) -> str:

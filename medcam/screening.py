@@ -16,10 +16,10 @@ from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from medcam.casework import Answer, build_case
+from medcam.casework import Answer, ModelFacts, build_case
 from medcam.errors import REASONS, InputError, MedcamError, ResultsError, UsageError
 from medcam.findings import Refusal, summary
-from medcam.models import read_card
+from medcam.models import read_card, settings_digest
 from medcam.pipeline import Pipeline, shelf
 from medcam.plugins import locate, near
 from medcam.progress import Progress
@@ -101,7 +101,7 @@ def screen(folder: Path, out: Path, options: Options | None = None, progress: Pr
     begun = time.monotonic()
     pipelines = _pipelines(options)
     bundles = {name: bundle_folder(options.models.get(name, pipeline.model)) for name, pipeline in pipelines.items()}
-    models = {name: (bundle, read_card(bundle).weights_sha256) for name, bundle in bundles.items()}
+    models = {name: _facts(bundle) for name, bundle in bundles.items()}
     if not os.path.exists(folder):  # noqa: PTH110  # Path.exists raises where a parent may not be entered
         raise UsageError("no-folder", f"{folder} does not exist or may not be entered; give a folder of images.")
     if options.dry_run:
@@ -118,7 +118,7 @@ def screen(folder: Path, out: Path, options: Options | None = None, progress: Pr
         results.refuse(refusals)
         with _Run(results, options, progress) as run:
             for name, pipeline in pipelines.items():
-                run.pipeline(pipeline, *models[name], [task for task in tasks if task.pipeline == name])
+                run.pipeline(pipeline, bundles[name], models[name], [task for task in tasks if task.pipeline == name])
         return Outcome(tuple(run.rows), (*refusals, *run.failed), intake, (), time.monotonic() - begun)
 
 
@@ -137,10 +137,10 @@ class _Run(contextlib.ExitStack):
         self._scratch = results.folder / "staging" / "decoded"
         self._scratch.mkdir(exist_ok=True)
 
-    def pipeline(self, pipeline: Pipeline, bundle: Path, weights: str, tasks: list[Task]) -> None:
-        """Answer one question about all the series that it is asked about, by the bundle with these weights."""
+    def pipeline(self, pipeline: Pipeline, bundle: Path, model: ModelFacts, tasks: list[Task]) -> None:
+        """Answer one question about all the series that it is asked about."""
         options = self._options
-        todo = [task for task in tasks if options.force or not self._known(task, pipeline, weights)][: self._left]
+        todo = [task for task in tasks if options.force or not self._known(task, pipeline, model)][: self._left]
         if not todo:
             return
         from medcam.scoring import Scorer  # torch and MONAI: not before there is something to score
@@ -160,10 +160,10 @@ class _Run(contextlib.ExitStack):
         for future in stored:
             future.result()
 
-    def _known(self, task: Task, pipeline: Pipeline, weights: str) -> bool:
+    def _known(self, task: Task, pipeline: Pipeline, model: ModelFacts) -> bool:
         """Whether this was answered before, by this pipeline and model, about these very files."""
         key = self._results.case_key(task.series, task.pipeline)
-        if not self._results.finished(key, pipeline.digest(), weights, task.series):
+        if not self._results.finished(key, pipeline.digest(model.settings), model.sha256, task.series):
             return False
         self.rows.append({**summary(self._results.case(key)), "new": False})
         return True
@@ -241,6 +241,12 @@ def bundle_folder(name: str) -> Path:
         if (folder / "configs").is_dir():
             return folder
     raise UsageError("no-model", f"There is no bundle {name!r}; give the folder of a MONAI Bundle.")
+
+
+def _facts(bundle: Path) -> ModelFacts:
+    """What is known of a model before it is loaded."""
+    card = read_card(bundle)
+    return ModelFacts(card.name, card.version, card.weights_sha256, settings_digest(bundle), card.demonstration)
 
 
 def _pipelines(options: Options) -> dict[str, Pipeline]:

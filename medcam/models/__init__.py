@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medcam.models._bundle import Bundle, Card, load_bundle, load_model, read_card, save_bundle
+from medcam.models._bundle import Bundle, Card, load_bundle, load_model, read_card, save_bundle, settings_digest
 from medcam.plugins import Shelf
 
 if TYPE_CHECKING:
@@ -11,4 +11,4 @@ if TYPE_CHECKING:
 
 SHELF: "Shelf[type[nn.Module]]" = Shelf("model", Path(__file__).parent, __name__)
 
-__all__ = ["SHELF", "Bundle", "Card", "load_bundle", "load_model", "read_card", "save_bundle"]
+__all__ = ["SHELF", "Bundle", "Card", "load_bundle", "load_model", "read_card", "save_bundle", "settings_digest"]

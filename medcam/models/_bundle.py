@@ -53,6 +53,9 @@ class Card(Record):
     """How the logits of a series' parts (the tiles of a slide) become one; "" where a series is one row."""
     layer: str = "auto"
     """The module whose output shows where the score comes from."""
+    full_colour: Mapping[str, float] = field(default_factory=dict)
+    """By explanation method: the evidence shown in full colour, the same for every series, so that a healthy one looks
+    cold. A method that is not named is shown by each series' own strongest evidence."""
     trained_on: str = ""
     demonstration: bool = False
     """Made to show how the software works; it decides nothing about a patient."""
@@ -131,6 +134,16 @@ def read_card(folder: Path | str) -> Card:
     if not card.labels or (card.head == "single-logit") != (len(card.labels) == 1):
         raise ModelError("bundle-labels", f"{folder}: labels {card.labels} do not fit a {card.head} head.")
     return card
+
+
+def settings_digest(folder: Path | str) -> str:
+    """SHA-256 of what decides a bundle's answers beside its weights: the card (threshold, transform) and the network.
+
+    Raises:
+        ModelError: "bundle-missing", "bundle-config" or "bundle-labels".
+    """
+    stated = [read_card(folder).to_dict(), _json(Path(folder) / INFERENCE)]
+    return hashlib.sha256(json.dumps(stated, sort_keys=True).encode()).hexdigest()
 
 
 def load_bundle(folder: Path | str, *, device: str = "cpu", trust_code: bool = False) -> Bundle:
