@@ -63,7 +63,7 @@ def opened(folder: Path, source: Path | None) -> Results:
 def sidebar(results: Results, always_hidden: bool) -> tuple[str, bool]:
     """The reader's name, and whether cases begin without the AI."""
     with st.sidebar:
-        st.markdown("**medcam review**  \nResearch use only. Not for diagnosis.")
+        st.markdown("**medcam review**  \n:small[Research use only. Not for diagnosis.]")
         reader = st.text_input("Reader", key="reader", placeholder="Your name", max_chars=100, autocomplete="off")
         hidden = st.toggle(
             "First read without the AI",

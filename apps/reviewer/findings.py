@@ -1,6 +1,7 @@
 """Below the viewer: regions, uncertainty, what was read and what was left out, verdicts, provenance."""
 
 import streamlit as st
+import viewer
 
 from medcam.findings import Case, Region
 from medcam.results import Results
@@ -57,7 +58,7 @@ def jump(case: Case, pictures: Pictures) -> None:
     picked = [*selection.rows, *(number for number, _ in selection.cells)]
     if picked:
         region = case.regions[picked[0]]
-        st.session_state[f"position-{case.key}"] = pictures.nearest(region.peak[0]) + 1
+        viewer.go(f"position-{case.key}", pictures.nearest(region.peak[0]))
 
 
 def row(case: Case, region: Region) -> dict[str, object]:

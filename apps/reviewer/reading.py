@@ -50,6 +50,9 @@ def first_read(case: Case, current: Session) -> None:
 
 def verdict(case: Case, current: Session) -> None:
     st.markdown("**Your verdict on the AI's result**")
+    key, words = st.session_state.get("saved", ("", ""))
+    if key == case.key:
+        st.success(plain(words))
     if current.first_answer:
         st.text(f"Your locked first read: {current.first_answer}")
     agreement = choice(f"agreement-{case.key}", AGREEMENTS)
@@ -64,11 +67,8 @@ def verdict(case: Case, current: Session) -> None:
             return
         st.session_state["entry"] = entry + 1
         st.session_state.pop(f"agreement-{case.key}", None)
-        st.session_state["saved"] = (case.key, f"Saved: {stored.agreement}, {stored.reader}, {stored.time}")
+        st.session_state["saved"] = (case.key, f"Saved: {stored.agreement} by {stored.reader}")
         advance(following)
-    key, words = st.session_state.get("saved", ("", ""))
-    if key == case.key:
-        st.success(plain(words))
 
 
 def choice(name: str, options: tuple[str, ...]) -> str:

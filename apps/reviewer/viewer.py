@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import scroll
 import streamlit as st
 from plain import plain
 
@@ -44,13 +45,15 @@ def revealed(pictures: Pictures) -> None:
         least = (painted - low) / (high - low)
     with places[3]:
         on = switch(f"overlay-{key}")
-    position = placed(pictures, name := f"position-{key}", pictures.peak)
+    position = placed(name := f"position-{key}", pictures.peak)
     with st.container(key=frame(pictures)):
         left, right = st.columns(2, gap="small")
         left.image(pictures.original(position, window), width="stretch")
         right.image(pictures.overlay(position, window, opacity if on else 0.0, least), width="stretch")
     stepper(pictures, name, pictures.peak)
     words = f"Left: original. Right: {explanation.method} for “{explanation.target}”. {CAPTION}"
+    if len(pictures.planes) > 1:
+        words += " Arrow keys and the mouse wheel step."
     st.caption(plain(words))
     for note in explanation.notes:
         st.warning(plain(note))
@@ -60,7 +63,7 @@ def revealed(pictures: Pictures) -> None:
 def unaided(pictures: Pictures) -> None:
     key = pictures.case.key
     window = windows(pictures)
-    position = placed(pictures, name := f"unaided-{key}", pictures.middle)
+    position = placed(name := f"unaided-{key}", pictures.middle)
     with st.container(key=frame(pictures)):
         _, middle, _ = st.columns([1, 2, 1])
         middle.image(pictures.original(position, window), width="stretch")
@@ -93,34 +96,51 @@ def toggle(name: str) -> None:
     st.session_state[name] = not st.session_state[name]
 
 
-def placed(pictures: Pictures, name: str, begin: int) -> int:
-    """Position of the plane to show, from 0; the slider counts from 1."""
-    return int(st.session_state.setdefault(name, begin + 1)) - 1
+def placed(name: str, begin: int) -> int:
+    """Position of the plane to show, from 0.
+
+    While steps come faster than pictures, the browser still reports where the slider stood before the last step; so
+    the slider counts only in a run that nothing else has moved.
+    """
+    at = int(st.session_state.setdefault(name, begin))
+    slid = st.session_state.pop(f"{name}-slid", None)
+    if not st.session_state.pop(f"{name}-moved", False) and slid is not None:
+        at = st.session_state[name] = slid - 1
+    return at
 
 
 def stepper(pictures: Pictures, name: str, peak: int | None = None) -> None:
-    """The slider and its keys; a single plane needs none."""
+    """The slider, its buttons and keys; a single plane needs none."""
     count = len(pictures.planes)
     if count == 1:
         return
+    slider = f"{name}-slider"
     places = st.columns([1.5, 8, 1.3, *([1.1] if peak is not None else [])], vertical_alignment="bottom")
-    button(places[0], "Previous", f"{name}-previous", "left", step, (name, -1, count))
+    button(places[0], "Previous", f"{name}-previous", step, (name, -1, count))
+    st.session_state[slider] = st.session_state[name] + 1
     label = "Frame" if pictures.case.kind == "cine" else "Slice"
-    places[1].slider(label, 1, count, key=name, label_visibility="collapsed")
-    button(places[2], "Next", f"{name}-next", "right", step, (name, 1, count))
+    places[1].slider(label, 1, count, key=slider, label_visibility="collapsed", on_change=slide, args=(name,))
+    button(places[2], "Next", f"{name}-next", step, (name, 1, count))
     if peak is not None:
-        button(places[3], "Peak", f"{name}-peak", "p", go, (name, peak + 1))
+        button(places[3], "Peak", f"{name}-peak", go, (name, peak), "p")
+    scroll.listen(name, lambda by: step(name, by, count))
 
 
 def button(
-    place: Any, label: str, key: str, shortcut: str, act: Callable[..., None], arguments: tuple[Any, ...]
+    place: Any, label: str, key: str, act: Callable[..., None], arguments: tuple[Any, ...], shortcut: str | None = None
 ) -> None:
     place.button(label, key=key, shortcut=shortcut, on_click=act, args=arguments, width="stretch")
 
 
 def step(name: str, by: int, count: int) -> None:
-    st.session_state[name] = min(max(st.session_state[name] + by, 1), count)
+    go(name, min(max(st.session_state[name] + by, 0), count - 1))
 
 
 def go(name: str, to: int) -> None:
+    """Show the plane at this position from the next run on."""
     st.session_state[name] = to
+    st.session_state[f"{name}-moved"] = True
+
+
+def slide(name: str) -> None:
+    st.session_state[f"{name}-slid"] = st.session_state[f"{name}-slider"]

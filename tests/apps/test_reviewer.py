@@ -111,21 +111,24 @@ def test_open_step_window_judge(app, folder, cases):
     press(test, "open-next")
     assert cases[2].key in test.query_params["case"], "the case to refer comes first"
     test = app(case)
-    slider = test.slider(key=f"position-{case.key}")
+    slider = test.slider(key=f"position-{case.key}-slider")
     assert slider.value == 8, "opens on the peak slice, counted from 1"
     before = pictures_of(test)
     assert len(before) == 2
     press(test, f"position-{case.key}-next")
     after = pictures_of(test)
-    assert test.slider(key=f"position-{case.key}").value == 9
+    assert test.slider(key=f"position-{case.key}-slider").value == 9
     assert before[0] != after[0]
     assert before[1] != after[1]
     press(test, f"position-{case.key}-peak")
     assert pictures_of(test) == before
     for _ in range(9):
         press(test, f"position-{case.key}-previous")
-    assert test.slider(key=f"position-{case.key}").value == 1, "it stops at the first slice"
+    assert test.slider(key=f"position-{case.key}-slider").value == 1, "it stops at the first slice"
+    calm(test.slider(key=f"position-{case.key}-slider").set_value(9).run())
+    assert pictures_of(test) == after
     press(test, f"position-{case.key}-peak")
+    assert pictures_of(test) == before
 
     calm(test.button_group(key=f"window-{case.key}").set_value("bone").run())
     bone = pictures_of(test)
@@ -204,7 +207,7 @@ def test_a_hidden_read_shows_nothing_of_the_ai_before_the_lock(app, folder, case
         assert word not in said, word
     assert len(pictures_of(test)) == 1, "the original alone"
     if len(pictures.planes) > 1:
-        assert test.slider(key=f"unaided-{case.key}").value == pictures.middle + 1 != pictures.peak + 1
+        assert test.slider(key=f"unaided-{case.key}-slider").value == pictures.middle + 1 != pictures.peak + 1
     assert test.button(key="lock").disabled
     press(test, f"first-{case.key}-present")
     press(test, "lock")
@@ -217,7 +220,7 @@ def test_a_hidden_read_shows_nothing_of_the_ai_before_the_lock(app, folder, case
     assert len(pictures_of(test)) == 2
     assert f"{case.prediction.score:.2f}" in everything(test)
     if case.kind == "volume":
-        assert test.slider(key=f"position-{case.key}").value == 8, "the reveal goes to the peak"
+        assert test.slider(key=f"position-{case.key}-slider").value == 8, "the reveal goes to the peak"
     press(test, f"agreement-{case.key}-accept")
     press(test, "save")
     assert all_verdicts(folder)[0].first_read == "present"
