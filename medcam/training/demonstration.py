@@ -18,6 +18,7 @@ import torch
 
 from medcam.data.phantoms import generator, sample
 from medcam.evaluation.classification import auroc, interval, youden
+from medcam.explainers import explain
 from medcam.models import Bundle, Card, save_bundle
 from medcam.models._network import build
 from medcam.plugins import locate
@@ -29,6 +30,8 @@ TRAINING, VALIDATION, SLIDES = 10_000_000, 20_000_000, 11_000_000
 """First seeds: far from each other, from those of archives and from those of the evaluation."""
 VALIDATION_PATIENTS = 60
 VERSION = "1.0"
+METHODS = ("gradcam", "hirescam", "layercam")
+"""Explanation methods whose full colour is fixed: the median peak of the sick phantoms that were found."""
 
 
 def make(recipe: Recipe, folder: Path, say: Callable[[str], None] = print, workers: int = 2) -> Bundle:
@@ -48,7 +51,10 @@ def publish(
 ) -> Bundle:
     """Validate a trained network, choose its threshold, write its bundle with a model card."""
     network.half().float().eval()  # the weights are kept in 16 bits: what follows must see the same ones
-    labels, logits, shape = _validate(network, recipe)
+    layer = f"{recipe.trunk}.stages".removeprefix(".")
+    labels, logits, peaks, shape = _validate(network, recipe, layer)
+    threshold = youden(labels, logits)
+    found = (labels == 1) & (logits >= threshold)
     area, (low, high) = auroc(labels, logits), interval(lambda pick: auroc(labels[pick], logits[pick]), len(labels))
     card = Card(
         name=f"{recipe.pipeline} demonstration",
@@ -56,12 +62,13 @@ def publish(
         pipeline=recipe.pipeline,
         labels=(recipe.label,),
         head="single-logit",
-        threshold=float(1 / (1 + np.exp(-youden(labels, logits)))),
+        threshold=float(1 / (1 + np.exp(-threshold))),
         threshold_origin=f"Youden on {len(labels)} validation phantoms",
         transform=recipe.transform,
         transform_options=recipe.options,
         pooling=recipe.pooling,
-        layer=f"{recipe.trunk}.stages".removeprefix("."),
+        layer=layer,
+        full_colour={method: float(np.median(highest[found])) for method, highest in peaks.items()},
         trained_on="medcam phantoms",
         demonstration=True,
     )
@@ -84,17 +91,26 @@ def publish(
 
 
 def _validate(
-    network: torch.nn.Module, recipe: Recipe
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], tuple[int, ...]]:
-    """Labels and logits of phantoms that were not trained on, sick and healthy by turns; the shape of one input."""
-    module, labels, logits, shape = generator(recipe.pipeline), [], [], ()
+    network: torch.nn.Module, recipe: Recipe, layer: str
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], dict[str, npt.NDArray[np.float64]], tuple[int, ...]]:
+    """Phantoms that were not trained on, sick and healthy by turns.
+
+    Returns:
+        Their labels and logits, the strongest evidence by explanation method, and the shape of one input.
+    """
+    module, labels, logits = generator(recipe.pipeline), [], []
+    peaks: dict[str, list[float]] = {method: [] for method in METHODS}
+    shape: tuple[int, ...] = ()
     for number in range(VALIDATION_PATIENTS):
         made = sample(module.phantom(VALIDATION + number, number % 2 == 1), recipe.transform, dict(recipe.options))
-        with torch.no_grad():
-            logits.append(float(network(made.prepared.tensor)))
+        told = explain(network, made.prepared.tensor, list(METHODS), 1, layer, head="single-logit")
+        logits.append(float(told[METHODS[0]].output))
+        for method in METHODS:
+            peaks[method].append(float(told[method].evidence.max()))
         labels.append(made.label)
         shape = tuple(made.prepared.tensor.shape[1:])
-    return np.array(labels), np.array(logits), shape
+    highest = {method: np.array(values) for method, values in peaks.items()}
+    return np.array(labels), np.array(logits), highest, shape
 
 
 def _readme(recipe: Recipe, card: Card, figures: str, parameters: int, seconds: float) -> str:
