@@ -1,7 +1,7 @@
 """What a model does with shapes: every module call in order, and where the cells of its output lie on the input.
 
-The model runs once on the `meta` device, where tensors have shapes and no values, so that a trace costs milliseconds
-and no memory; a model that cannot run there is traced in a real forward pass of one sample.
+The model runs once on blanks, tensors that have shapes and no values, so that a trace costs milliseconds and no memory;
+a model that cannot run on them is traced in a real forward pass of one sample.
 """
 
 from collections import Counter
@@ -20,6 +20,7 @@ from medcam.errors import ExplainError
 from medcam.explainers._composition import compose
 from medcam.explainers._layout import Layout, of_input
 from medcam.explainers._session import each_tensor, first_tensor, undisturbed
+from medcam.explainers._shapes import blank, run
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Call:
     began: int
     """How many calls had ended when this one began."""
     blank: Any
-    """What it returned, as tensors on the meta device: shapes without values."""
+    """What it returned, as blanks: shapes without values."""
 
 
 @dataclass(frozen=True)
@@ -82,17 +83,15 @@ def _structure(model: nn.Module) -> tuple[object, ...]:
 
 
 def _trace(model: nn.Module, x: Tensor) -> Trace:
-    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    weights = {name: tensor.detach().to("meta") for name, tensor in tensors.items()}
-    shapes_only = torch.empty((2, *x.shape[1:]), dtype=x.dtype, device="meta")
     with undisturbed(model, x.device):
         try:
-            with _recorded(model, shapes_only) as calls:
-                output = torch.func.functional_call(model, weights, (shapes_only,))
-        except (RuntimeError, NotImplementedError, ValueError, TypeError, AttributeError):
-            # it asked for a value; if it is the model itself that is broken, the real run says so
+            shapes_only = blank((2, *x.shape[1:]), x)
+            with _recorded(model, shapes_only, values=False) as calls:
+                output = model(shapes_only)
+        except (RuntimeError, NotImplementedError, ValueError, TypeError, ZeroDivisionError, AssertionError):
+            # it looked at values; if it is the model itself that is broken, the real run says so
             sample = x[:1].detach()
-            with _recorded(model, sample) as calls:
+            with _recorded(model, sample, values=True) as calls:
                 output = model(sample)
             return Trace(tuple(calls), _shape(output), 1)
     return Trace(tuple(calls), _shape(output), 2)
@@ -104,10 +103,10 @@ def _shape(value: object) -> tuple[int, ...]:
 
 
 @contextmanager
-def _recorded(model: nn.Module, x: Tensor) -> Iterator[list[Call]]:
+def _recorded(model: nn.Module, x: Tensor, values: bool) -> Iterator[list[Call]]:
     calls: list[Call] = []
     counts: Counter[str] = Counter()
-    tracker = _Tracker(x)
+    tracker = _Tracker(x, values)
 
     def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], name: str) -> None:
         entered = first_tensor((args, kwargs))
@@ -127,7 +126,7 @@ def _recorded(model: nn.Module, x: Tensor) -> Iterator[list[Call]]:
                 shape=_shape(left),
                 layout=tracker.look(left),
                 began=began,
-                blank=each_tensor(output, lambda tensor: tensor.detach().to("meta")),
+                blank=each_tensor(output, lambda tensor: blank(tensor.shape, tensor)),
             )
         )
 
@@ -148,10 +147,16 @@ def _named(hook: Any, name: str) -> Any:
 class _Tracker(TorchDispatchMode):
     """Follows the layout of every tensor that depends on the input."""
 
-    def __init__(self, x: Tensor) -> None:
+    def __init__(self, x: Tensor, values: bool) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # untyped in torch
+        self._values = values
         self._layouts = WeakTensorKeyDictionary()
         self._layouts[x] = of_input(x.shape)
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing is compiled here; saying so spares the import of the compiler (three seconds)."""
+        return False
 
     def look(self, tensor: Any) -> Layout | None:
         """The layout of a tensor; None where it has none or it was lost."""
@@ -163,10 +168,10 @@ class _Tracker(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        out = func(*args, **(kwargs or {}))
         inputs = [tensor for tensor in _tensors(args) if tensor in self._layouts]
         if not inputs:
-            return out
+            return func(*args, **(kwargs or {}))
+        out = func(*args, **(kwargs or {})) if self._values else run(func, args, kwargs or {})
         lost = any(self._layouts[tensor] is None for tensor in inputs)
         for tensor in _tensors((out,)):
             self._layouts[tensor] = None if lost else compose(func, args, tensor, self.look)
