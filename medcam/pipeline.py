@@ -75,7 +75,7 @@ class Pipeline(Record):
     explainer: str = "gradcam"
     layer: str = "auto"
     uncertainty: str = "augmentation"
-    region_fraction: float = 0.5
+    region_fraction: float = 0.35
     """Regions are cut out at this share of the display range."""
     codes: Mapping[str, tuple[str, str, str]] = field(default_factory=dict)
     limits: str = ""
