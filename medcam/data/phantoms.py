@@ -55,11 +55,11 @@ def pixels(phantom: Any) -> Pixels:
     if phantom.modality == "CT":  # d to the head, h to the back, w to the patient's left; RAS millimetres
         affine = [[0, 0, -spacing[2], 0], [0, -spacing[1], 0, 0], [spacing[0], 0, 0, 0], [0, 0, 0, 1]]
         return Pixels(phantom.pixels, Grid.of(shape, affine, space="patient", mm_known=True), False, "HU")
-    if phantom.modality == "DX":
-        grid = Grid.plane(shape, spacing, space="detector", mm_known=True, patient_orientation=("L", "F"))
-        return Pixels(phantom.pixels, grid, False, "grey")
-    times = {"frame_times_s": phantom.frame_times_s} if phantom.frame_times_s else {}
-    return Pixels(phantom.pixels, Grid.plane(shape, spacing, mm_known=True, **times), True, "RGB")
+    more: dict[str, Any] = {"patient_orientation": ("L", "F")} if phantom.modality == "DX" else {}
+    if phantom.modality == "US":
+        more["frame_times_s"] = phantom.frame_times_s
+    grid = Grid.plane(shape, spacing, space="detector", mm_known=True, **more)
+    return Pixels(phantom.pixels, grid, *((False, "grey") if phantom.modality == "DX" else (True, "RGB")))
 
 
 def facts(phantom: Any) -> dict[str, str]:
@@ -67,9 +67,4 @@ def facts(phantom: Any) -> dict[str, str]:
     if phantom.modality != "US":
         return {}
     rows, columns = (np.nonzero(phantom.probe.sector.any(axis=axis))[0] for axis in (1, 0))
-    return {
-        "RegionLocationMinX0": str(columns[0]),
-        "RegionLocationMaxX1": str(columns[-1]),
-        "RegionLocationMinY0": str(rows[0]),
-        "RegionLocationMaxY1": str(rows[-1]),
-    }
+    return {"UltrasoundRegion": f"{columns[0]}\\{rows[0]}\\{columns[-1]}\\{rows[-1]}"}

@@ -40,10 +40,17 @@ def draw(recipe: Recipe, seeds: Sequence[int], slides: Sequence[int] = (), worke
     """
     jobs = [(seed, sick, False) for seed in seeds for sick in (False, True)]
     jobs += [(seed, sick, True) for seed in slides for sick in (False, True)]
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_alone) as pool:
         rows = list(pool.map(partial(_rows, recipe), jobs, chunksize=4))
     patients = np.repeat(np.arange(len(jobs)), [len(masks) for _, masks in rows])
     return Pictures(np.concatenate([i for i, _ in rows]), np.concatenate([m for _, m in rows]), patients)
+
+
+def _alone() -> None:
+    """Each process draws on one processor."""
+    import torch
+
+    torch.set_num_threads(1)
 
 
 def _rows(recipe: Recipe, job: tuple[int, bool, bool]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:

@@ -44,6 +44,7 @@ def test_the_steps_say_what_was_done_in_order() -> None:
     steps = prepare(pixels, compose("xray", size=(4, 4))).steps
     assert steps == (
         "inverted MONOCHROME1",
+        "Grey()",
         "Fit(size=(4, 4))",
         "Stretch(lower=1.0, upper=99.0)",
         "ResizeWithPadOrCrop",
