@@ -12,6 +12,8 @@ from pydicom.encaps import generate_frames
 from pydicom.pixels import get_decoder
 
 from medcam.errors import InputError
+from medcam.readers import _video_stream
+from medcam.readers._dicom_codestream import require_size
 from medcam.readers._dicom_file import PIXEL_TAGS, PixelElement
 from medcam.readers._dicom_frames import frame_count
 from medcam.readers._dicom_kinds import EXTENDED_JPEG, VIDEO
@@ -55,11 +57,15 @@ def decoded(path: Path, pixels: PixelElement, facts: Mapping[str, Any]) -> Itera
 
 
 def _frames(data: bytes, pixels: PixelElement, facts: Mapping[str, Any]) -> Iterator[Values]:
-    if facts["TransferSyntaxUID"] in VIDEO:
-        return _video(data, facts)
-    if facts["TransferSyntaxUID"] == EXTENDED_JPEG and facts["BitsAllocated"] == 16:
-        return _twelve_bit_jpeg(data, facts)
-    return _images(data, pixels, facts)
+    syntax = facts["TransferSyntaxUID"]
+    if syntax in VIDEO:
+        yield from _video(data, facts)
+        return
+    if pixels.fragments:
+        for frame in generate_frames(data, number_of_frames=frame_count(facts)):
+            require_size(frame, facts["Rows"], facts["Columns"])
+    decoder = _twelve_bit_jpeg if syntax == EXTENDED_JPEG and facts["BitsAllocated"] == 16 else _images
+    yield from decoder(data, pixels, facts)
 
 
 def _images(data: bytes, pixels: PixelElement, facts: Mapping[str, Any]) -> Iterator[Values]:
@@ -94,7 +100,7 @@ def _rgb(values: Values, photometric: str) -> Values:
     return np.asarray(Image.frombytes("YCbCr", (width, height), values.tobytes()).convert("RGB"))
 
 
-def _twelve_bit_jpeg(data: bytes, facts: Mapping[str, Any]) -> Iterator[Values]:
+def _twelve_bit_jpeg(data: bytes, _pixels: PixelElement, facts: Mapping[str, Any]) -> Iterator[Values]:
     """JPEG Extended of 12 bits, which pydicom has no free decoder for; GDCM has, if it may not cut bits off."""
     import gdcm
 
@@ -118,12 +124,11 @@ def _twelve_bit_jpeg(data: bytes, facts: Mapping[str, Any]) -> Iterator[Values]:
 
 
 def _video(data: bytes, facts: Mapping[str, Any]) -> Iterator[Values]:
-    import av
-
     grey = facts["PhotometricInterpretation"].startswith("MONOCHROME")
-    with av.open(BytesIO(_fragments(data)), "r", metadata_errors="ignore") as container:
-        for frame in container.decode(video=0):
-            yield frame.to_ndarray(format="gray" if grey else "rgb24")
+    bare = _fragments(data)
+    with _video_stream.opened(BytesIO(bare), _video_stream.stream_of(bare[:1024])) as (container, stream):
+        for _, values in _video_stream.frames(container, stream, grey):
+            yield values
 
 
 def _fragments(data: bytes) -> bytes:

@@ -1,8 +1,7 @@
 """NRRD and MetaImage files (.nrrd, .nhdr, .mha, .mhd), read by SimpleITK; its LPS becomes RAS here."""
 
 import math
-import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +9,12 @@ import numpy as np
 
 from medcam.errors import InputError
 from medcam.grid import Grid, Matrix
-from medcam.readers import _budget, _volume
+from medcam.readers import _budget, _itk_header, _volume
 from medcam.readers.base import Header, Reader
 from medcam.study import Identifiers, Pixels, Reason, Series, SeriesRecord, SourceFile
 
-HEADER_BYTES = 64 << 10
-"""How much of a file is looked at for its text header."""
-
-CHUNK_BYTES = 1 << 20
-
 ENGINES = {"NRRD": "NrrdImageIO", "MetaImage": "MetaImageIO"}
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-
-SPACES = ("left-posterior-superior", "lps", "right-anterior-superior", "ras", "left-anterior-superior", "las")
-"""NRRD spaces that say where the patient lies; ITK turns the last four into the first."""
 
 MODALITIES = {"MET_MOD_CT": "CT", "MET_MOD_MR": "MR", "MET_MOD_US": "US"}
 
@@ -50,7 +41,7 @@ class Itk(Reader):
         facts = _facts(path)
         _budget.require(facts["size"], facts["bytes_per_value"])
         if facts["packed"]:
-            _verify(Path(facts["data_file"] or path), facts["data_start"])
+            _itk_header.verify(Path(facts["data_file"] or path), facts["data_start"])
         try:
             image = _opened(path, facts["family"]).Execute()
         except RuntimeError:  # its message quotes the path
@@ -80,8 +71,8 @@ def _opened(path: Path, family: str) -> Any:
 
 def _facts(path: Path) -> dict[str, Any]:
     itk = _library()
-    family, fields, start = _text(path)
-    data_file, data_bytes = _data(path, family, fields)
+    family, fields, start = _itk_header.read(path)
+    data_file, data_bytes = _itk_header.values_file(path, family, fields)
     start = 0 if data_file else start
     reader = _opened(path, family)
     try:
@@ -104,84 +95,16 @@ def _facts(path: Path) -> dict[str, Any]:
         "labels": any(name.startswith("segment0") for name in fields),
     }
     needed = math.prod(size) * facts["components"] * facts["bytes_per_value"]
-    if _is_raw(family, fields) and data_bytes - start < needed:
+    if _itk_header.is_raw(family, fields) and data_bytes - start < needed:
         raise InputError("truncated", f"{data_bytes - start} of {needed} bytes are there")
     if len(size) == 3:
-        if not _placed(family, fields):
+        if not _itk_header.is_placed(family, fields):
             raise InputError("no-geometry", "the header does not say how the axes lie in the patient")
         facts.update(_volume.upright(size, _affine(reader)))
     elif len(size) == 2:
         facts["spacing"] = [float(reader.GetSpacing()[1]), float(reader.GetSpacing()[0])]
         facts["mm_known"] = "elementspacing" in fields or "space directions" in fields or "spacings" in fields
     return facts
-
-
-def _text(path: Path) -> tuple[str, dict[str, str], int]:
-    """The family, the fields of the text header with names in lower case, and where the header ends."""
-    with path.open("rb") as file:
-        head = file.read(HEADER_BYTES)
-    family, between = ("NRRD", ":") if head.startswith(b"NRRD000") else ("MetaImage", "=")
-    fields: dict[str, str] = {}
-    end = 0
-    for line in head.split(b"\n"):
-        end += len(line) + 1
-        name, found, value = line.decode("latin-1").partition(between)
-        if family == "NRRD" and not line.strip():
-            break
-        if found:
-            fields[name.strip().lower()] = value.lstrip("=").strip()
-        if family == "MetaImage" and name.strip() == "ElementDataFile":
-            break
-    return family, fields, end
-
-
-def _data(path: Path, family: str, fields: Mapping[str, str]) -> tuple[Path | None, int]:
-    """The separate file of the values, if there is one, and the size of the file that holds them.
-
-    A header must not lead to files elsewhere: only a plain name in its own folder is followed.
-    """
-    name = fields.get("data file", fields.get("datafile", "")) if family == "NRRD" else fields.get("elementdatafile")
-    if name is None:
-        raise InputError("malformed", "the header names no values")
-    if name in ("", "LOCAL"):
-        return None, path.stat().st_size
-    beside = path.parent / name
-    plain = name == Path(name).name and not any(letter in name for letter in "\\/%:*? ") and name != "LIST"
-    if not plain or beside.is_symlink() or beside == path:
-        raise InputError("malformed", "the values are not in one file of a plain name beside the header")
-    if not beside.is_file():
-        raise InputError("truncated", "the file with the values is not here")
-    return beside, beside.stat().st_size
-
-
-def _verify(path: Path, start: int) -> None:
-    """Check the sum at the end of compressed values: ITK does not, and reads damaged ones in silence."""
-    unpacker = zlib.decompressobj(wbits=47)  # zlib or gzip
-    with path.open("rb") as file:
-        file.seek(start)
-        try:
-            while (packed := file.read(CHUNK_BYTES)) and not unpacker.eof:
-                while packed and not unpacker.eof:
-                    unpacker.decompress(packed, CHUNK_BYTES)
-                    packed = unpacker.unconsumed_tail
-        except zlib.error:
-            raise InputError("decode-failed", "the compressed values are damaged") from None
-    if not unpacker.eof:
-        raise InputError("truncated", "the compressed values end too early")
-
-
-def _is_raw(family: str, fields: Mapping[str, str]) -> bool:
-    if family == "NRRD":
-        return fields.get("encoding", "").lower() == "raw"
-    return fields.get("compresseddata", "false").lower() != "true" and fields.get("binarydata", "").lower() == "true"
-
-
-def _placed(family: str, fields: Mapping[str, str]) -> bool:
-    """Whether directions and origin are stated, rather than filled in by the library."""
-    if family == "NRRD":
-        return fields.get("space", "").lower() in SPACES and {"space directions", "space origin"} <= fields.keys()
-    directions, origins = {"transformmatrix", "rotation", "orientation"}, {"offset", "position", "origin"}
-    return bool(directions & fields.keys()) and bool(origins & fields.keys())
 
 
 def _affine(reader: Any) -> Matrix:

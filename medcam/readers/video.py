@@ -11,15 +11,11 @@ import numpy.typing as npt
 
 from medcam.errors import BudgetError, InputError
 from medcam.grid import Grid
-from medcam.readers import _budget
+from medcam.readers import _budget, _video_stream
 from medcam.readers.base import Header, Reader
 from medcam.study import Identifiers, Pixels, Series, SeriesRecord, SourceFile
 
 MOST_FRAMES = 20_000
-BUFFER_BYTES = 1 << 20
-
-STILL_BRANDS = (b"heic", b"heix", b"heif", b"mif1", b"msf1", b"avif", b"avis", b"crx ", b"jp2 ", b"jpx ")
-"""ISO media files that hold pictures."""
 
 
 class Video(Reader):
@@ -29,7 +25,8 @@ class Video(Reader):
     suffixes = (".mp4", ".m4v", ".mov", ".avi", ".mpeg", ".mpg", ".mkv", ".webm", ".gif")
 
     def recognises(self, path: Path, head: bytes) -> bool:
-        return _container(head) is not None or (path.suffix.lower() in self.suffixes and not _is_still(head))
+        known = _video_stream.container_of(head) is not None
+        return known or (path.suffix.lower() in self.suffixes and not _video_stream.is_still(head))
 
     def header(self, path: Path) -> Header:
         status = path.stat()
@@ -39,24 +36,17 @@ class Video(Reader):
         return [_series(header) for header in headers]
 
     def pixels(self, series: Series) -> Pixels:
-        from av.video.reformatter import VideoReformatter
-
         path = Path(series.files[0].path)
         count, height, width = series.grid.shape
         channels = (3,) if series.colour else ()
         _budget.require((count, height, width, *channels), 1)
         array = np.empty((count, height, width, *channels), dtype=np.uint8)
         done, turn = 0, False
-        reformatter = VideoReformatter()  # one for all frames: each would start its own threads
         with _opened(path) as (container, stream):
-            for frame in container.decode(stream):
-                if frame.is_corrupt:
-                    raise InputError("decode-failed", f"frame {done} is damaged")
-                layout = "rgb24" if series.colour else "gray"
-                values = reformatter.reformat(frame, format=layout, threads=1).to_ndarray()
+            for frame, stored in _video_stream.frames(container, stream, grey=not series.colour):
                 matrix = _display_matrix(frame)
                 turn = matrix != UPRIGHT
-                values = _turned(values, matrix)
+                values = _turned(stored, matrix)
                 if done < count and values.shape != array.shape[1:]:
                     raise InputError("mixed-geometry", f"frame {done} has another size than the first")
                 if done < count:
@@ -70,45 +60,13 @@ class Video(Reader):
         return Pixels(array, series.grid, series.colour, "RGB" if series.colour else "grey", steps=tuple(steps))
 
 
-def _container(head: bytes) -> str | None:
-    """FFmpeg's name of the container. Nothing is left to its guesses: among them are playlists of other files."""
-    if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
-        return None if _is_still(head) else "mov"
-    if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
-        return "avi"
-    for magic, name in ((b"\0\0\1\xba", "mpeg"), (b"\0\0\1\xb3", "mpegvideo"), (b"\x1aE\xdf\xa3", "matroska")):
-        if head.startswith(magic):
-            return name
-    return "gif" if head[:6] in (b"GIF87a", b"GIF89a") else None
-
-
-def _is_still(head: bytes) -> bool:
-    return head[4:8] == b"ftyp" and head[8:12] in STILL_BRANDS
-
-
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
-    """Container and video stream; FFmpeg's complaints become reasons."""
-    import av
-    import av.error
-
     with path.open("rb") as file:
-        name = _container(file.read(1024))
-        if name is None:
-            raise InputError("malformed", "it does not begin like a video")
+        name = _video_stream.container_of(file.read(1024))
         file.seek(0)
-        try:  # a stream, not a path: FFmpeg then has no way to open another file or address
-            with av.open(file, format=name, buffer_size=BUFFER_BYTES) as container:
-                if not container.streams.video:
-                    raise InputError("no-pixels", "no video stream")
-                stream = container.streams.video[0]
-                stream.codec_context.thread_count = 1
-                stream.codec_context.options = {"err_detect": "explode"}  # rather than conceal what is damaged
-                yield container, stream
-        except (av.error.FFmpegError, ValueError) as error:
-            if isinstance(error, av.error.MemoryError):
-                raise BudgetError("too-large", "FFmpeg ran out of memory") from None
-            raise InputError("malformed", f"FFmpeg could not read it ({type(error).__name__})") from None
+        with _video_stream.opened(file, name) as both:
+            yield both
 
 
 def _facts(path: Path) -> dict[str, Any]:

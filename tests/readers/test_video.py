@@ -1,5 +1,6 @@
 """Video: planted frames come back in order, at their own times, upright; and what is refused."""
 
+import io
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from PIL import Image as Pillow
 
 from medcam.errors import BudgetError, InputError
-from medcam.readers import video
+from medcam.readers import _video_stream, video
 from medcam.readers.video import Video
 from medcam.study import Pixels, SeriesRecord
 
@@ -212,6 +213,43 @@ def test_what_is_refused_and_why(tmp_path: Path) -> None:
         "sound.mp4": "no-pixels",
     }
     assert found["damaged.mp4"] in ("malformed", "decode-failed")
+
+
+@pytest.mark.parametrize(
+    ("kind", "codec"),
+    [
+        ("h264", "libx264"),
+        ("hevc", "libx265"),
+        ("mpegts", "libx264"),
+        ("mpegts", "mpeg2video"),
+        ("mpeg2video", "mpeg2video"),
+        ("mp4", "libx264"),
+        ("vob", "mpeg2video"),
+    ],
+)
+def test_streams_as_dicom_carries_them_are_told_apart_and_read(kind: str, codec: str) -> None:
+    if codec not in av.codecs_available:
+        pytest.skip(f"needs {codec}")
+    file = io.BytesIO()
+    with av.open(file, "w", format=kind) as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.height, stream.width, stream.pix_fmt = 128, 160, "yuv420p"
+        if codec == "libx265":
+            stream.codec_context.options = {"x265-params": "log-level=none"}
+        for number in range(6):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(planted(number, (128, 160)), format="rgb24")))
+        container.mux(stream.encode())
+    data = file.getvalue()
+    with _video_stream.opened(io.BytesIO(data), _video_stream.stream_of(data[:1024])) as (container, stream):
+        levels = [int(values[64, 80]) for _, values in _video_stream.frames(container, stream, grey=True)]
+    assert np.abs(np.array(levels) - LEVELS).max() <= 12
+
+
+def test_a_playlist_leads_nowhere(tmp_path: Path) -> None:
+    data = b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile:///etc/passwd\n"
+    assert _video_stream.stream_of(data) is None
+    with pytest.raises(InputError), _video_stream.opened(io.BytesIO(data), None):
+        pass
 
 
 def test_still_pictures_in_the_same_container_are_not_video() -> None:
