@@ -1,6 +1,7 @@
 """Values as they are meant, against numbers computed by hand and against independent decoders."""
 
 import io
+import struct
 from fractions import Fraction
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from pydicom.uid import (
 )
 
 from medcam.errors import BudgetError, InputError
+from medcam.readers import _dicom_decode
 from medcam.readers.dicom import Dicom
 from tests.readers.dicom_zoo import ct_series, enhanced_ct, image, item, load, radiograph, records, save, ultrasound
 
@@ -344,3 +346,24 @@ def test_real_ct_has_the_values_and_places_that_simpleitk_gives(folder: str, sha
     far = [size - 1 for size in pixels.grid.shape]
     theirs = np.array(volume.TransformIndexToPhysicalPoint(far[::-1])) * (-1, -1, 1)
     np.testing.assert_allclose(pixels.grid.position(far), theirs, atol=1e-3)
+
+
+@pytest.mark.parametrize(("syntax", "kind"), [(JPEGBaseline8Bit, "jpeg"), (JPEG2000Lossless, "jpeg2000")])
+def test_a_frame_that_claims_another_size_than_its_header_is_not_decoded(
+    syntax: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = np.tile(np.arange(0, 240, 15, dtype=np.uint8), (8, 1))
+    stream = io.BytesIO()
+    Image.fromarray(values).save(stream, kind)
+    still = ultrasound(values)
+    still.PixelData = encapsulate([stream.getvalue()])
+    still["PixelData"].is_undefined_length = True
+    path = save(still, tmp_path / "x", syntax)
+    assert np.abs(load(path).array.astype(int) - values).max() < 12
+    monkeypatch.setattr(_dicom_decode, "get_decoder", lambda _syntax: pytest.fail("a decoder was asked"))
+    size = struct.pack(">HH", 8, 16) if kind == "jpeg" else struct.pack(">II", 16, 8)
+    bomb = struct.pack(">HH", 65000, 65000) if kind == "jpeg" else struct.pack(">II", 2**31, 2**31)
+    path.write_bytes(path.read_bytes().replace(size, bomb))
+    with pytest.raises(InputError) as refusal:
+        load(path)
+    assert refusal.value.code == "decode-failed"
