@@ -4,7 +4,9 @@ medcam-results.json    layout version
 cases/<key>/           case.json and evidence.npz are the truth; key images; pixels.npy with --copy-pixels
 index.sqlite           one row per case and refusal; can be rebuilt from the cases
 verdicts.sqlite        what readers said; append-only, many writers (medcam.review.verdicts)
-identifiers.sqlite     secret, UIDs, patient ids and source paths (mode 0600); remove it to hand the folder on
+identifiers.sqlite     secret, UIDs, patient ids and source paths (mode 0600)
+identifiers-headers.sqlite   headers as they were read, so that the next run is quick (mode 0600); remove both, and
+                       nothing in the folder leads back to a patient any more
 staging/               half-written cases of a run that was stopped; swept when the next one begins
 """
 
@@ -18,6 +20,7 @@ import secrets
 import shutil
 import sqlite3
 import threading
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -156,7 +159,9 @@ class Results:
         self._remember(case.key, series)
         target = self.folder / "cases" / case.key
         if target.exists():
+            self._forget(case.key)  # so that a run that dies from here on finds this case without a row, and indexes it
             target.rename(self.folder / "staging" / f"{case.key}.{secrets.token_hex(4)}.old")
+        _flush_folder(staged)
         staged.rename(target)
         _flush_folder(target.parent)
         self._insert(case, stamp(series))
@@ -217,7 +222,7 @@ class Results:
             data = json.loads((self.path(key) / "case.json").read_text())
             with np.load(self.path(key) / "evidence.npz", allow_pickle=False) as stored:
                 return Case.from_dict(data, {name: stored[name] for name in stored.files})
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
             message = f"The case {key!r} cannot be read; delete its folder and screen again."
             raise ResultsError("case-damaged", message) from error
 
@@ -298,6 +303,10 @@ class Results:
         )  # fmt: skip
         with self._one_at_a_time, self._index:
             self._index.execute(_INSERT, values)
+
+    def _forget(self, key: str) -> None:
+        with self._one_at_a_time, self._index:
+            self._index.execute("DELETE FROM cases WHERE key=?", (key,))
 
     def _recover(self) -> None:
         """Sweep what a stopped run left, put back what was being replaced, and index cases that lack their row."""
@@ -409,6 +418,8 @@ def _write(path: Path, content: bytes) -> None:
 def _copy_pixels(folder: Path, pixels: Pixels) -> None:
     with (folder / "pixels.npy").open("wb") as stream:
         np.save(stream, pixels.array)
+        stream.flush()
+        _flush(stream.fileno())
     arrays: Arrays = {}
     _write(folder / "pixels.json", json.dumps(pixels.to_dict(arrays)).encode())
 

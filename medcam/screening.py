@@ -7,6 +7,7 @@ index → select → for each pipeline: decode (subprocess) → prepare (thread)
 import contextlib
 import errno
 import os
+import shutil
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -131,11 +132,12 @@ class _Run(contextlib.ExitStack):
         self.failed: list[Refusal] = []
         self._results, self._options, self._progress = results, options, progress
         self._left = options.limit
+        self._scratch = results.folder / "staging" / "decoded"
+        self._scratch.mkdir(exist_ok=True)
+        self.callback(shutil.rmtree, self._scratch, ignore_errors=True)
         self._decoders = [self.enter_context(Decoder()) for _ in range(options.workers)]
         self._preparing = self.enter_context(ThreadPoolExecutor(1, "medcam-prepare"))
         self._storing = self.enter_context(ThreadPoolExecutor(1, "medcam-store"))
-        self._scratch = results.folder / "staging" / "decoded"
-        self._scratch.mkdir(exist_ok=True)
 
     def pipeline(self, pipeline: Pipeline, bundle: Path, model: ModelFacts, tasks: list[Task]) -> None:
         """Answer one question about all the series that it is asked about."""
@@ -184,9 +186,12 @@ class _Run(contextlib.ExitStack):
                 yield ready
 
     def _prepare(self, task: Task, decoding: "Future[Pixels]", scorer: "Scorer") -> _Ready | None:
+        pixels = None
         with self._one_failure(task, "preparation-failed"):
             pixels = decoding.result()
             return _Ready(task, pixels, scorer.prepare(task.series, pixels))
+        if pixels is not None:
+            _discard(pixels)
         return None
 
     def _answers(self, batch: list[_Ready], scorer: "Scorer") -> Iterator[tuple[_Ready, Answer]]:
@@ -197,8 +202,13 @@ class _Run(contextlib.ExitStack):
                 yield from zip(batch, answers, strict=True)
                 return
         for ready in batch:
+            answer = None
             with self._one_failure(ready.task, "model-failed"):
-                yield ready, scorer.answers([ready.prepared])[0]
+                answer = scorer.answers([ready.prepared])[0]
+            if answer is not None:
+                yield ready, answer
+            else:
+                _discard(ready.pixels)
 
     def _store(self, ready: _Ready, pipeline: Pipeline, scorer: "Scorer", answer: Answer) -> None:
         with self._one_failure(ready.task, "storage-failed"):

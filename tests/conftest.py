@@ -1,8 +1,12 @@
 """What several test folders need."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from sample_data.archive import write_archive
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -14,3 +18,21 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("needs ../shared/data")
     return folder
+
+
+@pytest.fixture(scope="session")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """The folder of an archive of phantoms with seed 0, and its truth as read from truth.json. Only to be read."""
+    out = tmp_path_factory.mktemp("archive")
+    returned = write_archive(out)
+    truth = json.loads((out / "truth.json").read_text())
+    assert truth == json.loads(json.dumps(returned))
+    return out, truth
+
+
+@pytest.fixture(scope="session")
+def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A bundle for each pipeline, with weights set by hand: evidence lies where an image is bright."""
+    from tests.stand_ins import save_stand_ins
+
+    return save_stand_ins(tmp_path_factory.mktemp("stand-ins"))

@@ -1,26 +1,13 @@
-"""An archive of phantoms, written once, and the validator of its objects."""
+"""Whom the phantoms are of, and the validator of their objects."""
 
-import json
 import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from sample_data import dicom
-from sample_data.archive import write_archive
-
-
-@pytest.fixture(scope="session")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
-    """The folder of an archive with seed 0, and its truth as read from truth.json."""
-    out = tmp_path_factory.mktemp("archive")
-    returned = write_archive(out)
-    truth = json.loads((out / "truth.json").read_text())
-    assert truth == json.loads(json.dumps(returned))
-    return out, truth
 
 
 @pytest.fixture(scope="session")
