@@ -41,7 +41,7 @@ def decoded(path: Path, pixels: PixelElement, facts: Mapping[str, Any]) -> Itera
     while True:
         try:
             frame = next(frames, None)
-        except (InputError, MemoryError):
+        except (InputError, MemoryError, ImportError):
             raise
         except Exception as error:  # whatever a decoder throws at damaged pixels
             detail = f"Frame {number + 1} of {count} cannot be decoded ({type(error).__name__})."

@@ -65,22 +65,27 @@ def looks_like_dicom(head: bytes) -> bool:
 
 
 def open_dicom(path: Path, tags: Iterable[int]) -> DicomFile:
-    """Read the elements `tags` of a file, up to its pixels.
+    """Read the elements `tags` of a file, up to its pixels. To be called `guarded`, and `quiet`.
 
     Raises:
-        InputError: `unreadable`, `malformed`, `truncated` or `deflated`.
-        BudgetError: `too-deep`, nested beyond what Python's stack allows (sound files have fewer than ten levels).
+        InputError: `malformed`, `truncated` or `deflated`.
+        RecursionError: nested beyond what Python's stack allows; sound files have fewer than ten levels.
     """
-    with guarded(), quiet(), path.open("rb") as stream:
+    with path.open("rb") as stream:
         return _open(stream, set(tags), os.fstat(stream.fileno()).st_size)
 
 
 @contextmanager
 def guarded() -> Iterator[None]:
-    """Whatever a damaged or hostile header makes a parser raise, as an InputError without any text of the header."""
+    """Whatever a damaged or hostile header makes a parser raise, as an InputError without any text of the header.
+
+    Raises:
+        InputError: `malformed`, `unreadable`, or what was raised inside.
+        BudgetError: `too-deep`.
+    """
     try:
         yield
-    except InputError:
+    except (InputError, MemoryError, ImportError):
         raise
     except RecursionError:
         raise BudgetError("too-deep", "The header is nested hundreds of levels deep.") from None

@@ -71,8 +71,8 @@ MAX_TEXT_BYTES: Final = 1 << 20
 
 CHARSET: Final = _tag("SpecificCharacterSet")
 PLAIN: Final = {_tag(keyword): (keyword, dictionary_VR(_tag(keyword))) for keyword in (*SIZES, *TEXTS)}
-DEEP: Final = {_tag(keyword): keyword for keyword in NESTED}
-WANTED: Final = (*PLAIN, *DEEP)
+DEEP: Final = {keyword: _tag(keyword) for keyword in NESTED}
+WANTED: Final = (*PLAIN, *DEEP.values())
 
 
 def header_facts(path: Path) -> dict[str, Any]:
@@ -157,22 +157,27 @@ def _text(value: bytes, charset: bytes) -> str:
 
 def _nested(dataset: Dataset, plain: Mapping[str, Any]) -> dict[str, Any]:
     facts: dict[str, Any] = {}
-    meaning = _meaning(dataset.get("AnatomicRegionSequence"))
+    meaning = _meaning(dataset, "AnatomicRegionSequence")
     if meaning:
         facts["AnatomicRegion"] = meaning.upper()
-    view = VIEWS.get(_meaning(dataset.get("ViewCodeSequence")).lower())
+    view = VIEWS.get(_meaning(dataset, "ViewCodeSequence").lower())
     if view:
         facts["ViewCode"] = view
-    regions = dataset.get("SequenceOfUltrasoundRegions")
+    regions = [_region(item) for item in _items(dataset, "SequenceOfUltrasoundRegions")]
     if regions:
-        facts["Regions"] = [_region(item) for item in regions]
+        facts["Regions"] = regions
     if FAMILY.get(plain.get("SOPClassUID", "")) in ("frames", "slide"):
         facts["Frames"] = frames(dataset)
     return facts
 
 
-def _meaning(items: Iterable[Dataset] | None) -> str:
-    return next((str(item.get("CodeMeaning", "")).strip() for item in items or ()), "")
+def _items(dataset: Dataset, keyword: str) -> Iterable[Dataset]:
+    tag = DEEP[keyword]
+    return (dataset[tag].value or ()) if tag in dataset else ()
+
+
+def _meaning(dataset: Dataset, keyword: str) -> str:
+    return next((str(item.get("CodeMeaning", "")).strip() for item in _items(dataset, keyword)), "")
 
 
 REGION: Final = (
