@@ -12,7 +12,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from medcam.errors import BudgetError, InputError, ResultsError
+from medcam.errors import BudgetError, InputError, ResultsError, UsageError
 from medcam.readers import Decoder, Header, index
 from medcam.study import FileRecord, Series
 
@@ -156,6 +156,15 @@ def test_pixels_beyond_the_budget_are_refused_before_they_are_decoded(tmp_path: 
         decoder.pixels(series, tmp_path)
     assert refusal.value.code == "too-large"
     assert not list(tmp_path.glob("*.npy"))
+
+
+@pytest.mark.parametrize("nonsense", ["soon", "-1", "0", "nan", "inf"])
+def test_limits_that_are_no_numbers_are_said_to_be_so(monkeypatch: pytest.MonkeyPatch, nonsense: str) -> None:
+    monkeypatch.setenv("MEDCAM_DECODE_SECONDS", nonsense)
+    with pytest.raises(UsageError, match="MEDCAM_DECODE_SECONDS"):
+        Decoder()
+    monkeypatch.setenv("MEDCAM_DECODE_SECONDS", "7.5")
+    assert Decoder().seconds == 7.5
 
 
 def test_slow_pixels_are_a_timeout_and_the_next_series_is_read(tmp_path: Path) -> None:
