@@ -47,7 +47,7 @@ class Capture:
         self.model = model
         self.x = x.clone() if x.is_inference() else x.detach()
         self._activations: dict[Tap, Tensor] = {}
-        self._replays: bool | None = None
+        self._tail_only: bool | None = None
         with tapped(model, taps, self._take):
             self.output: Any = (run or model)(self.x)
         missing = [tap for tap in taps if tap not in self._activations]
@@ -98,26 +98,29 @@ class Capture:
             samples: for each of them, which sample of `x` it belongs to; by default `x` over and over again.
 
         The first replay checks itself against the captured output. Where values pass the cut on another way, the
-        whole model runs with the activation put in its place, and `tail_only` is False.
+        whole model runs with the activation put in its place, and `check` says so.
         """
         if samples is None:
             samples = torch.arange(len(activation) // self.rows_per_sample, device=self.x.device) % len(self.x)
-        if self._replays is None:
-            self._replays = self._check()
+        if self._tail_only is None:
+            self.check()
         return self._replayed(activation, taps, samples)
 
-    @property
-    def tail_only(self) -> bool:
-        """Whether replays run the tail only."""
-        return self._replays is not False
+    def check(self) -> bool:
+        """Whether the tail alone, run from what was captured, gives what the model gave.
+
+        The first replay asks by itself; call it before where something is about to disturb the model.
+        """
+        if self._tail_only is None:
+            self._tail_only = self._gives_the_same()
+        return self._tail_only
 
     def tail(self, activation: Tensor, samples: Tensor | None = None) -> Any:
         """The model's output for another activation at the cut: see `replay`."""
         return self.replay(activation, (), samples).output
 
-    def _check(self) -> bool:
-        """Whether the tail alone, run from what was captured, gives what the model gave."""
-        self._replays = True
+    def _gives_the_same(self) -> bool:
+        self._tail_only = True
         try:
             with torch.no_grad():
                 again = self._replayed(self.activation(self.cut), (), torch.arange(len(self.x))).output
@@ -131,7 +134,7 @@ class Capture:
 
     def _replayed(self, activation: Tensor, taps: Sequence[Tap], samples: Tensor) -> "Capture":
         cut = self.cut
-        if not self._replays:
+        if not self._tail_only:
 
             def full(x: Tensor) -> Any:
                 with tapped(self.model, [cut], lambda tap, tensor: activation.clone(), first=True):

@@ -4,6 +4,7 @@ The tape holds shapes only. Blanks are NaN, so where a value from before the cut
 (a skip connection across the cut) the result shows it, and the caller falls back to the full forward pass.
 """
 
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ class Script:
     steps: tuple[tuple[Call, bool], ...]
     """Calls in the order in which they begin, and whether they are entered."""
     cut: Call
+    silent: frozenset[str]
+    """Modules that are answered whenever they are called: their hooks, which would see blanks, are left out."""
     batch: int
     """Samples in the trace, by which the blanks' shapes are scaled."""
 
@@ -43,7 +46,9 @@ class Script:
                 steps.append((position, call, True))
         # an outer call begins before what it holds: of calls that began together, the one that ends last
         steps.sort(key=lambda step: (step[1].began, -step[0]))
-        return cls(tuple((call, entered) for _, call, entered in steps), cut, trace.batch)
+        answered = Counter(call.module for _, call, entered in steps if not entered)
+        silent = frozenset(name for name, count in answered.items() if count == len(trace.of(name)) and name != module)
+        return cls(tuple((call, entered) for _, call, entered in steps), cut, silent, trace.batch)
 
 
 @contextmanager
@@ -54,6 +59,8 @@ def replaying(model: nn.Module, script: Script, activation: Tensor, at_input: bo
         for name in {call.module for call, _ in script.steps} | {script.cut.module}:
             module = model.get_submodule(name)
             restored.callback(_put_back, module, vars(module).get("forward"))
+            if name in script.silent:
+                restored.enter_context(_without_hooks(module))
             module.forward = player.stand_in(name, module.forward)
         yield
 
@@ -91,6 +98,16 @@ class _Player:
             shape[0] = shape[0] // self.script.batch * self.samples
         value = float("nan") if tensor.is_floating_point() else 0
         return torch.full((1,) * len(shape), value, dtype=tensor.dtype, device=self.activation.device).expand(shape)
+
+
+@contextmanager
+def _without_hooks(module: nn.Module) -> Iterator[None]:
+    before, after = module._forward_pre_hooks, module._forward_hooks
+    module._forward_pre_hooks, module._forward_hooks = OrderedDict(), OrderedDict()
+    try:
+        yield
+    finally:
+        module._forward_pre_hooks, module._forward_hooks = before, after
 
 
 def _put_back(module: nn.Module, own: Callable[..., Any] | None) -> None:

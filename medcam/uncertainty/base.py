@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from medcam.errors import UsageError
 from medcam.explainers import Explained
 from medcam.findings import Uncertainty
 from medcam.grid import Grid, resample
@@ -52,12 +53,17 @@ class Disturbance(ABC):
     """One way to disturb the input or the network.
 
     Args:
-        passes: how many members; each costs one more (partial) forward pass.
+        passes: how many members, at least two; each costs one more (partial) forward pass.
+
+    Raises:
+        UsageError: fewer than two passes, from which nothing can spread.
     """
 
     name: ClassVar[str]
 
     def __init__(self, passes: int = 8) -> None:
+        if passes < 2:
+            raise UsageError("too-few-passes", f"A spread needs at least two passes, not {passes}.")
         self.passes = passes
 
     @abstractmethod
@@ -104,9 +110,9 @@ def _back(member: Member, sample: int, grid: Grid) -> npt.NDArray[np.float32]:
 
 
 def standard_deviation(cells: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    """Over the first axis, of what is not NaN; zero where fewer than two members saw a cell."""
+    """Over the first axis, of what is not NaN (ddof 0); NaN where fewer than two members saw a cell."""
     seen = np.isfinite(cells)
-    count = np.maximum(seen.sum(axis=0), 1)
+    count = np.where(seen.sum(axis=0) < 2, np.nan, seen.sum(axis=0))
     values = np.where(seen, cells, 0).astype(np.float64)
     mean = values.sum(axis=0) / count
     variance = (np.where(seen, values - mean, 0) ** 2).sum(axis=0) / count

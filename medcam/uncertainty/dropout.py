@@ -40,6 +40,7 @@ class Dropout(Disturbance):
         layer = explained.tap
         with undisturbed(model, x.device):
             capture = Capture(model, x, [first, layer])
+            capture.check()  # while nothing is dropped
             for number in range(self.passes):
                 with dropping(model, seed * 1_000_003 + number):
                     again = capture.replay(capture.activation(capture.cut), [layer])

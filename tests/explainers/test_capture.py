@@ -28,7 +28,7 @@ def test_nothing_of_the_model_changes() -> None:
 
 class Raises(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
-        if x.any():
+        if x.requires_grad:  # in the captured pass, half way through the tail
             raise ZeroDivisionError("broken on purpose")
         return x
 
@@ -220,7 +220,7 @@ def test_tail_replay_equals_the_full_forward_pass(
         with tapped(model, [tap], lambda tap, tensor: other):
             expected = model(x)
         torch.testing.assert_close(capture.tail(torch.cat([own, other])), torch.cat([capture.output, expected]))
-        assert capture.tail_only == tail_only
+        assert capture.check() == tail_only
 
 
 def test_tail_does_no_work_before_the_cut() -> None:
@@ -240,6 +240,20 @@ def test_tail_does_no_work_before_the_cut() -> None:
             capture.tail(capture.activation(Tap("body")))
     assert not [name for name in convolutions if "convolution" in name]
     assert "forward" not in vars(model.stem)
+
+
+def test_hooks_of_answered_modules_see_no_blanks_and_stay() -> None:
+    model = Linear().eval()
+    x = torch.randn(2, 1, 16, 16)
+    explain(model, x)  # traced
+    seen: list[bool] = []
+    model.stem.register_forward_hook(lambda module, args, output: seen.append(bool(output.isfinite().all())))
+    with undisturbed(model, x.device):
+        capture = Capture(model, x, [Tap("body")])
+        capture.tail(capture.activation(Tap("body")))
+    assert seen == [True], "once, in the captured pass"
+    model(x)
+    assert seen == [True, True]
 
 
 def test_gradients_flow_through_a_tail() -> None:

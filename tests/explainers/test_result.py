@@ -1,6 +1,7 @@
 """What can be done with a result: other grids, display, files, records."""
 
 import io
+from dataclasses import replace
 
 import nibabel
 import numpy as np
@@ -79,20 +80,15 @@ def test_one_display_range_for_all_targets_and_frames_of_a_sample() -> None:
 
 
 def test_a_healthy_image_is_not_painted_hot() -> None:
-    """The same faint positive cells, once alone and once beside much evidence against: pale both times."""
-    sick = explain(Linear(classes=1).eval(), torch.randn(1, 1, 16, 16), targets=1)
-    scale = 10 / float(sick.evidence.clamp(min=0).sum())  # ten logits of evidence for
-    strong = torch.zeros_like(sick.evidence)
+    """Ten logits of evidence are shown in full colour; a tenth of a logit stays pale, more so beside evidence against."""
+    explained = explain(Linear(classes=1).eval(), torch.randn(1, 1, 16, 16), targets=1)
+    strong = torch.zeros_like(explained.evidence)
     strong[0, 0, 1, 1] = 10.0
-    faint = torch.zeros_like(strong)
-    faint[0, 0, 1, 1] = 0.1
+    faint = strong / 100
     against = faint.clone()
     against[0, 0, 3, 3] = -8.0
-    assert scale > 0
     for evidence, hottest in ((strong, 1.0), (faint, 0.1), (against, 0.00125)):
-        from dataclasses import replace
-
-        assert float(replace(sick, evidence=evidence).display().max()) == pytest.approx(hottest)
+        assert float(replace(explained, evidence=evidence).display().max()) == pytest.approx(hottest)
 
 
 def test_record_survives_storage() -> None:
