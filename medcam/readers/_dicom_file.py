@@ -89,9 +89,9 @@ def guarded() -> Iterator[None]:
         raise
     except RecursionError:
         raise BudgetError("too-deep", "The header is nested hundreds of levels deep.") from None
-    except OSError as error:
-        raise InputError("unreadable", os.strerror(error.errno or 0)) from error
     except Exception as error:
+        if isinstance(error, OSError) and error.errno:  # pydicom's own have no number
+            raise InputError("unreadable", os.strerror(error.errno)) from error
         raise InputError("malformed", f"The header cannot be parsed ({type(error).__name__}).") from error
 
 

@@ -180,7 +180,7 @@ def _slice(header: Header, file: int, frame: int) -> Slice:
         raise InputError("no-geometry", f"{', '.join(missing) or 'PixelSpacing'} missing or senseless.")
     times = [(keyword, of_frame(facts, keyword, frame)) for keyword in TIMES]
     times.append(("ImageType", "\\".join(str(facts.get("ImageType", "")).split("\\")[2:])))
-    tilt = numbers(facts.get("GantryDetectorTilt"))
+    thickness, tilt = numbers(of_frame(facts, "SliceThickness", frame)), numbers(facts.get("GantryDetectorTilt"))
     return Slice(
         file,
         frame,
@@ -188,6 +188,7 @@ def _slice(header: Header, file: int, frame: int) -> Slice:
         (said["PixelSpacing"][0], said["PixelSpacing"][1]),
         said["ImagePositionPatient"],
         said["ImageOrientationPatient"],
+        thickness[0] if thickness and thickness[0] > 0 else 0.0,
         str(facts.get("FrameOfReferenceUID", "")),
         tilt[0] if tilt else 0.0,
         tuple(times),

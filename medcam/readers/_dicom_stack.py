@@ -33,6 +33,8 @@ class Slice:
     """Distance of (rows, columns)."""
     position: tuple[float, ...]
     orientation: tuple[float, ...]
+    thickness: float
+    """Slice Thickness; 0 where not stated. Only a slice on its own has its extent from it."""
     frame_of_reference: str
     tilt_degrees: float
     times: tuple[tuple[str, str], ...]
@@ -72,7 +74,7 @@ def stack(slices: Sequence[Slice]) -> tuple[list[Slice], Matrix]:
     if odd.any():
         seen = Counter(f"{gap:.2f}" for gap in gaps)
         raise InputError("missing-slices", f"{len(ordered)} slices with gaps in mm of {_counts(seen)}.")
-    step = (along[-1] - along[0]) / len(gaps) if len(gaps) else 1.0
+    step = (along[-1] - along[0]) / len(gaps) if len(gaps) else ordered[0].thickness or 1.0
     height, width = ordered[0].spacing
     lps = np.eye(4)
     lps[:3] = np.stack([normal * step, column * height, row * width, positions[0]], axis=1)

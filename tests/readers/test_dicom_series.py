@@ -188,6 +188,11 @@ def test_shows_a_patient_from_the_front_and_from_below_as_radiologists_do(tmp_pa
     assert used(*records(coronal)).grid.sides() == ("R", "L", "S", "I")
 
 
+def test_the_thickness_of_a_slice_on_its_own_is_its_extent(tmp_path: Path) -> None:
+    grid = used(*records(ct_series(tmp_path, along_z(7), AXIAL, put(SliceThickness=5)))).grid
+    np.testing.assert_allclose(grid.spacing, (5, ROW_MM, COLUMN_MM))
+
+
 def test_a_localiser_inside_is_left_out_and_the_rest_kept(tmp_path: Path) -> None:
     paths = ct_series(tmp_path, along_z(50, 2, 4, 6), AXIAL, localiser_first)
     by_status = {record.status: record for record in records(paths)}
