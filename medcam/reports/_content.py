@@ -7,7 +7,7 @@ from medcam.findings import CAPTION, Case
 from medcam.record import Record
 from medcam.reports import _figures, _finding, _review, _technique
 from medcam.reports._blocks import Block, Figures, Rows, Section, Words
-from medcam.reports._picture_words import is_empty, may_name_patient
+from medcam.reports._picture_words import may_name_patient, unpainted
 from medcam.reports.base import DISCLAIMER, Context
 
 Tone = Literal["flagged", "refer", "quiet", "demonstration"]
@@ -75,11 +75,12 @@ def _patient(case: Case, context: Context) -> tuple[Block, ...]:
 def _images(case: Case) -> tuple[Block, ...]:
     explanation = case.explanation
     captions = _figures.captions(case)
-    notes = tuple(f"{note[:1].upper()}{note[1:]}" for note in explanation.notes)
-    if is_empty(case) and not notes:
-        notes = ("The map is empty: there is no evidence to show.",)
+    notes = [f"{note[:1].upper()}{note[1:]}." for note in explanation.notes]
+    warnings = [note for note in notes if "map is" in note]
+    if unpainted(case) and not warnings:
+        warnings.append(unpainted(case))
     if may_name_patient(case):
-        notes += ("Names may be burned into the source's pixels: look at the pictures before you hand them on.",)
+        warnings.append("Names may be burned into the source's pixels: look at the pictures before you hand them on.")
     both = explanation.display_range[0] < 0
     signed = "orange speaks for the finding, blue against it" if both else "orange speaks for the finding"
     how = (
@@ -87,8 +88,9 @@ def _images(case: Case) -> tuple[Block, ...]:
         "One colour scale for the whole series; below a quarter of full colour nothing is painted. "
         "Pictures are display copies at one window for original and overlay."
     )
-    blocks: list[Block] = [Words(notes, "warning")] if notes else []
-    return (*blocks, Figures(captions), Words((CAPTION, how)))
+    blocks: list[Block] = [Words(tuple(warnings), "warning")] if warnings else []
+    others = [note for note in notes if note not in warnings]
+    return (*blocks, Figures(captions), Words((CAPTION, how, *others)))
 
 
 def _limits(case: Case) -> tuple[Block, ...]:

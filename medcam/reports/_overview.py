@@ -43,19 +43,23 @@ def overview(entries: Sequence[Entry], refusals: Sequence[dict[str, str]], folde
     ordered = sorted(
         entries, key=lambda entry: (ORDER[entry.case.decision.text], -entry.case.prediction.score, entry.case.key)
     )
-    lines = [
-        (r["study_key"], r["pipeline"], r["description"], r["status"], r["code"], r["detail"] or REASONS[r["code"]])
-        for r in refusals
-    ]
+    lines = []
+    for r in refusals:
+        why = r["detail"] or REASONS[r["code"]]
+        lines.append((r["study_key"], r["pipeline"] or "all", r["description"], r["status"], r["code"], why))
     identified = any(entry.identifiers is not None for entry in entries)
     names = " or ".join(sorted({entry.case.prediction.score_name for entry in entries}))
     return Overview(tuple(_line(entry, folder) for entry in ordered), tuple(lines), identified, names)
 
 
+def _address(path: Path, folder: Path) -> str:
+    return Path(os.path.relpath(path, folder)).as_posix()
+
+
 def _line(entry: Entry, folder: Path) -> CaseLine:
     row, ids = summary(entry.case), entry.identifiers
     links = tuple(
-        (path.suffix[1:], Path(os.path.relpath(path, folder)).as_posix())
+        (path.stem.removeprefix(entry.case.key).strip("_") or path.suffix[1:], _address(path, folder))
         for paths in entry.files.values()
         for path in paths
     )

@@ -1,5 +1,8 @@
 """What a picture shows, in words: plane, window, evidence, and what may stand in its pixels."""
 
+import numpy as np
+
+from medcam.display import strength
 from medcam.findings import Case, KeyImage
 
 LEAST = 0.25
@@ -8,7 +11,7 @@ LEAST = 0.25
 PROJECTIONS = ("CR", "DX", "DR", "MG", "RF", "XA", "RG", "PX", "IO")
 """Modalities whose millimetres are measured at the detector, not in the patient."""
 
-CLEAN = ("CT", "MR", "PT", "CR", "DX", "MG", "SM")
+CLEAN = ("CT", "MR", "PT", "CR", "DX", "MG", "SM", "GM")
 """Modalities that seldom write on their images."""
 
 
@@ -38,6 +41,16 @@ def evidence_words(case: Case) -> str:
         return f"no evidence of {explanation.method} to show"
     low, high = (evidence_value(share, explanation.display_range) for share in (LEAST, 1.0))
     return f"evidence of {explanation.method} in {explanation.unit}, painted from {low:.3g} to {high:.3g}"
+
+
+def unpainted(case: Case) -> str:
+    """Why a series shows no colour, or "" if it does."""
+    if is_empty(case):
+        return "The map is empty: there is no evidence to show."
+    explanation = case.explanation
+    if np.abs(strength(explanation.evidence, explanation.display_range)).max() < LEAST:
+        return "Nowhere in this series does the evidence reach a quarter of full colour, so nothing is painted."
+    return ""
 
 
 def may_name_patient(case: Case) -> bool:

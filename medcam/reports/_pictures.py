@@ -3,7 +3,6 @@
 Nothing is drawn on the original, and nothing but boxes on the overlay: letters and scales stand in the margins.
 """
 
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from medcam.display import Bytes, colour_bar, evidence_plane, overlay
+from medcam.errors import ResultsError
 from medcam.findings import CAPTION, Case, KeyImage, Region
 from medcam.grid import Grid
 from medcam.reports._drawing import Box, Drawing, Image, Line, Mark, Text
@@ -41,11 +41,19 @@ DISPLAY = Style(panel=430, text=14, tallest=520)
 
 
 def read_plane(path: Path) -> Bytes:
-    """A key image (H, W) or (H, W, 3) in 8 bits."""
+    """A key image (H, W) or (H, W, 3) in 8 bits.
+
+    Raises:
+        ResultsError: it is missing or damaged.
+    """
     from PIL import Image as Pillow
 
-    with Pillow.open(io.BytesIO(path.read_bytes())) as picture:
-        plane: Bytes = np.asarray(picture if picture.mode in ("L", "RGB") else picture.convert("RGB"))
+    try:
+        with Pillow.open(path) as picture:
+            plane: Bytes = np.asarray(picture if picture.mode in ("L", "RGB") else picture.convert("RGB"))
+    except OSError as error:
+        message = f"A picture of the case {path.parent.name!r} cannot be read; delete its folder and screen again."
+        raise ResultsError("case-damaged", message) from error
     return plane
 
 

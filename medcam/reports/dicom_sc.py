@@ -30,7 +30,7 @@ from medcam.reports.base import Context, Report
 from medcam.study import Pixels
 
 DESCRIPTION = "AI heatmap - research use only, unverified"
-NARROWEST = 384
+NARROWEST = 300
 """Panels with fewer columns are enlarged by whole factors, so that the words fit."""
 
 log = logging.getLogger(__name__)

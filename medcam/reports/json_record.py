@@ -50,7 +50,11 @@ def _digest(values: np.ndarray[Any, Any]) -> dict[str, Any]:
     return {
         "shape": list(values.shape),
         "dtype": str(values.dtype),
-        "min": float(values.min()),
-        "max": float(values.max()),
+        "min": _finite(values.min()),
+        "max": _finite(values.max()),
         "sha256": hashlib.sha256(content.tobytes()).hexdigest(),
     }
+
+
+def _finite(value: Any) -> float | None:
+    return float(value) if np.isfinite(value) else None

@@ -136,8 +136,16 @@ def test_captions_do_not_say_the_same_twice(results, cases):
 
 def test_notes_of_the_explanation_stand_with_the_pictures(results, cases):
     case = cases["image, flagged"]
-    noted = replace(case, explanation=replace(case.explanation, notes=("the map is degenerate",)))
-    assert "The map is degenerate" in words(said(results, noted), "images")
+    notes = ("the map is the same everywhere: it locates nothing", "layer 3 was picked")
+    noted = said(results, replace(case, explanation=replace(case.explanation, notes=notes)))
+    (images,) = [section for section in noted.sections if section.name == "images"]
+    assert images.blocks[0].tone == "warning"
+    assert images.blocks[0].lines == ("The map is the same everywhere: it locates nothing.",)
+    assert images.blocks[-1].lines[-1] == "Layer 3 was picked."
+    faint = replace(case.explanation, evidence=case.explanation.evidence * 0.05)
+    assert "does the evidence reach a quarter of full colour, so nothing is painted." in words(
+        said(results, replace(case, explanation=faint)), "images"
+    )
     nothing = replace(case.explanation, display_range=(0.0, 0.0), evidence=np.zeros_like(case.explanation.evidence))
     empty = replace(case, explanation=nothing, regions=())
     assert "The map is empty: there is no evidence to show." in words(said(results, empty), "images")

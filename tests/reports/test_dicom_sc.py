@@ -57,7 +57,7 @@ def test_pixels_are_the_composed_picture(anonymous, results, cases, which):
     pixels = d.pixel_array
     picture = case.key_images[0]
     plane = read_plane(results.path(case.key) / picture.file)
-    factor = -(-384 // plane.shape[1])
+    factor = -(-300 // plane.shape[1])
     rgb = plane if plane.ndim == 3 else np.repeat(plane[..., None], 3, axis=-1)
     enlarged = rgb.repeat(factor, axis=0).repeat(factor, axis=1)
     style = Style(panel=enlarged.shape[1], text=max(11.0, enlarged.shape[1] / 42), pixels=None)
@@ -78,15 +78,15 @@ def test_a_cine_has_every_frame_at_its_time(anonymous, results, cases):
     assert cine.FrameIncrementPointer == 0x00181063
     assert cine.RecommendedDisplayFrameRate == 20
     source = results.pixels(case.key)
-    factor = -(-384 // 80)
+    factor = -(-300 // 80)
     for index in (0, 5, 6, 9):
         plane = to_bytes(source.plane(index), None).repeat(factor, axis=0).repeat(factor, axis=1)
-        rows = [r for r in range(frames.shape[1]) if np.array_equal(frames[index, r, 4 : 4 + 400], plane[0])]
-        assert any(np.array_equal(frames[index, r : r + 300, 4 : 4 + 400], plane) for r in rows), index
-    style = Style(panel=400, text=11.0, pixels=None)
+        rows = [r for r in range(frames.shape[1]) if np.array_equal(frames[index, r, 4 : 4 + 320], plane[0])]
+        assert any(np.array_equal(frames[index, r : r + 240, 4 : 4 + 320], plane) for r in rows), index
+    style = Style(panel=320, text=11.0, pixels=None)
     plane = read_plane(results.path(case.key) / case.key_images[0].file)
     _, right, _ = (m for m in figure(case, case.key_images[0], plane, style).marks if isinstance(m, Image))
-    overlays = frames[:, 80:380, round(right.x) : round(right.x) + 400].astype(int)
+    overlays = frames[:, 80:320, round(right.x) : round(right.x) + 320].astype(int)
     coloured = [int((np.ptp(overlay, axis=-1) > 60).sum()) for overlay in overlays]
     assert coloured[5] > 100, "evidence lies on frames 6 and 7"
     assert coloured[6] > 100

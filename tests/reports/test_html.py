@@ -140,6 +140,7 @@ def test_the_overview_puts_first_what_needs_a_human(anonymous):
     assert '"Not flagged" does not mean normal' in page.words
     linked = {a["href"].rsplit(".", 1)[1] for t, a in page.tags if t == "a"}
     assert linked == {"html", "pdf", "json", "dcm"}
+    assert page.words.count("sc_cine") == 1
 
 
 @pytest.mark.parametrize("which", ["image, flagged", "volume, flagged"])

@@ -69,6 +69,16 @@ def test_without_identifiers_there_are_reports_but_none_with_names(scratch, tmp_
     handed_on.close()
 
 
+@pytest.mark.parametrize("content", [None, b"", b"not a picture"])
+def test_a_damaged_picture_is_one_clear_sentence(scratch, cases, tmp_path, content):
+    case = cases["image, flagged"]
+    path = scratch.path(case.key) / case.key_images[0].file
+    path.unlink() if content is None else path.write_bytes(content)
+    for report in ("html", "pdf", "sc"):
+        with pytest.raises(ResultsError, match="delete its folder and screen again. .case-damaged."):
+            write_reports(scratch, [report], tmp_path / report, cases=[case.key])
+
+
 def test_importing_the_shelf_is_light():
     heavy = ["torch", "monai", "pydicom", "reportlab", "jinja2", "matplotlib", "PIL"]
     program = f"import sys, medcam.reports; print([m for m in {heavy} if m in sys.modules])"
