@@ -72,14 +72,20 @@ class Browser:
 
     def click_at(self, path: str, x: int, y: int) -> None:
         """Click at pixels from the element's upper left corner."""
-        box = self._ask("GET", f"/element/{self.find(path)}/rect")
-        place = {"type": "pointerMove", "x": round(box["x"] + x), "y": round(box["y"] + y), "origin": "viewport"}
+        left, top = self._corner(path)
+        place = {"type": "pointerMove", "x": left + x, "y": top + y, "origin": "viewport"}
         press = [
             {"type": "pointerDown", "button": 0},
             {"type": "pause", "duration": 50},
             {"type": "pointerUp", "button": 0},
         ]
-        self._ask("POST", "/actions", {"actions": [{"type": "pointer", "id": "mouse", "actions": [place, *press]}]})
+        self._act({"type": "pointer", "id": "mouse", "actions": [place, *press]})
+
+    def wheel(self, path: str, pixels: int) -> None:
+        """Turn the wheel over the element at an XPath; downwards is positive."""
+        left, top = self._corner(path)
+        turn = {"type": "scroll", "x": left + 50, "y": top + 50, "deltaX": 0, "deltaY": pixels, "origin": "viewport"}
+        self._act({"type": "wheel", "id": "wheel", "actions": [turn]})
 
     def type(self, path: str, text: str) -> None:
         """Type into the element at an XPath; WebDriver's codes for special keys are allowed."""
@@ -88,7 +94,7 @@ class Browser:
     def press(self, key: str) -> None:
         """Press a key on the page."""
         strokes = [{"type": "keyDown", "value": key}, {"type": "keyUp", "value": key}]
-        self._ask("POST", "/actions", {"actions": [{"type": "key", "id": "keys", "actions": strokes}]})
+        self._act({"type": "key", "id": "keys", "actions": strokes})
 
     def text(self) -> str:
         """All text on the page."""
@@ -106,6 +112,13 @@ class Browser:
     def close(self) -> None:
         """Close the window."""
         self._ask("DELETE", "")
+
+    def _corner(self, path: str) -> tuple[int, int]:
+        box = self._ask("GET", f"/element/{self.find(path)}/rect")
+        return round(box["x"]), round(box["y"])
+
+    def _act(self, device: dict[str, Any]) -> None:
+        self._ask("POST", "/actions", {"actions": [device]})
 
     def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
