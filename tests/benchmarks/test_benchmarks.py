@@ -1,0 +1,93 @@
+"""The benchmarks measure what they say: all images on both sides, whole results, children's memory. Seconds don't count here."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medcam.results import Results
+from medcam.screening import Options, screen
+from sample_data import chest_xray
+from tests.benchmarks import index, inputs, memory, screening
+from tests.benchmarks.__main__ import NAMES, as_table, page
+from tests.benchmarks.measure import Row, interleaved, ratios, spread
+
+SMALL = {"init_features": 8, "growth_rate": 4, "block_config": (2, 2)}
+
+
+@pytest.fixture
+def job(tmp_path):
+    bundle = inputs.bundle(tmp_path / "bundle", "chest_xray_opacity", "DenseNet", "xray", (64, 64), SMALL)
+    return screening.Job(inputs.xrays(tmp_path / "xrays", 6, 256), "chest_xray_opacity", bundle, 4)
+
+
+def test_sides_take_turns():
+    order = []
+    seconds = interleaved({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, rounds=3)
+    assert order == ["a", "b"] * 3
+    assert {name: len(each) for name, each in seconds.items()} == {"a": 3, "b": 3}
+    assert ratios([2.0, 9.0], [1.0, 3.0]) == [2.0, 3.0]
+    assert spread([1.0, 4.0, 2.0], 1, " s") == "2.0 s (1.0 to 4.0)"
+
+
+def test_both_sides_of_the_screening_do_the_same_work(job, tmp_path):
+    assert job.decode() == 6
+    tensors = job.inputs(tmp_path / "scratch")
+    assert len({tensor.sum().item() for tensor in tensors}) == inputs.DIFFERENT
+    (row,) = screening.compare(job, tmp_path, rounds=1)
+    assert row.measured == "6 images, DenseNet at 64 x 64"
+    assert float(row.value.split()[0]) > 0
+    assert not (tmp_path / "results").exists()
+
+
+def test_screening_counts_and_stores_every_image(job, tmp_path):
+    with screening.counted(type(screening.load_bundle(job.bundle).model)) as rows:
+        outcome = screen(
+            job.folder, tmp_path / "kept", Options((job.pipeline,), {job.pipeline: str(job.bundle)}, uncertainty="none")
+        )
+    assert sum(rows) == len(outcome.rows) == 6
+    results = Results.open(tmp_path / "kept")
+    cases = [results.case(key) for key in results.keys()]  # noqa: SIM118  # a method, not a mapping
+    results.close()
+    assert len({case.study_key for case in cases}) == len({case.patient_key for case in cases}) == 6
+    assert all(np.isfinite(case.explanation.evidence).all() and case.key_images for case in cases)
+
+
+def test_unequal_work_is_no_comparison(job, tmp_path):
+    lateral = replace(chest_xray.phantom(7, sick=False), view="LL")  # decoded by both sides, scored by one
+    chest_xray.write(lateral, job.folder, inputs.patient(7), inputs.study("dx", 7), name="lateral.dcm")
+    with pytest.raises(RuntimeError, match="unequal work: 6 cases"):
+        screening.compare(job, tmp_path, rounds=1)
+
+
+def test_index_counts_files_only_if_all_are_used(tmp_path):
+    images = inputs.ct_series(tmp_path / "ct", 2, 12, 64)
+    row = index.files_per_second(images, tmp_path / "headers.sqlite", 2, 12, rounds=1)
+    assert float(row.value.split()[0].replace(",", "")) > 0
+    next((images / "CT001").iterdir()).unlink()
+    with pytest.raises(RuntimeError, match="files of the series"):
+        index.files_per_second(images, tmp_path / "headers.sqlite", 2, 12, rounds=1)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+def test_memory_of_children_counts():
+    code = "import sys; block = bytearray(80 << 20); print('ready', flush=True); sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        child.stdout.readline()
+        assert child.pid in memory.family(os.getpid())
+        assert 80 < memory.resident_mib(child.pid) < 160
+        child.stdin.close()
+    assert child.pid not in memory.family(os.getpid())
+    assert memory.resident_mib(child.pid) == 0
+
+
+def test_the_page_tells_every_benchmark_and_no_path():
+    text = page(as_table([Row("index", "files", "3 (1 to 5)", "at least 2")]), "python -m tests.benchmarks")
+    assert all(f"**{name}**" in text for name in NAMES)
+    assert "| files | 3 (1 to 5) | at least 2 |" in text
+    assert os.uname().nodename not in text
+    assert str(Path.cwd()) not in text
