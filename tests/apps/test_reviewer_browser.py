@@ -18,10 +18,13 @@ from tests.results_maker import make_results
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=f"needs {missing()}")
 
-OUTSIDE = "![x](http://192.0.2.7/spy.png) <img src=http://192.0.2.7/spy.png>"
-"""Markdown and HTML that would load a picture from elsewhere, in words that come from headers and readers."""
+OUTSIDE = "![x](http://127.0.0.2:9/spy.png) <img src=http://127.0.0.2:9/spy.png>"
+"""Markdown and HTML that would load a picture from elsewhere, in words that come from headers and readers.
 
-READER = "R. Tester ![x](http://192.0.2.7/spy.png)"
+Elsewhere is an address that refuses at once: a request that hangs is not in the browser's list yet.
+"""
+
+READER = "R. Tester ![x](http://127.0.0.2:9/spy.png)"
 
 GRID = "//*[@data-testid='stDataFrame']"
 HEADER, ROW = 36, 38
