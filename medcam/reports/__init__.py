@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from medcam.errors import ResultsError, UsageError
+from medcam.findings import summary
 from medcam.plugins import Shelf, near
 from medcam.reports.base import DISCLAIMER, Context, Entry, Report
 from medcam.results import Results, storage_errors
@@ -95,4 +96,5 @@ def _report(
     folder.mkdir(parents=True, exist_ok=True)
     for member in members:
         context.written[member.name] = member.write(case, context, folder)
-    return Entry(case, brief(context.verdicts), context.identifiers, context.written)
+    said, name = brief(context.verdicts), case.prediction.score_name
+    return Entry(summary(case), case.patient_key, name, said, context.identifiers, context.written)

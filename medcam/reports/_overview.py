@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medcam.errors import REASONS
-from medcam.findings import plus_minus, summary
+from medcam.findings import plus_minus
 from medcam.reports.base import Entry
 
 ORDER = {"refer": 0, "flagged": 1, "demonstration only": 2, "not flagged": 3}
@@ -40,16 +40,18 @@ class Overview:
 
 def overview(entries: Sequence[Entry], refusals: Sequence[dict[str, str]], folder: Path) -> Overview:
     """The two tables, with links relative to `folder`."""
-    ordered = sorted(
-        entries, key=lambda entry: (ORDER[entry.case.decision.text], -entry.case.prediction.score, entry.case.key)
-    )
+    ordered = sorted(entries, key=_pressing)
     lines = []
     for r in refusals:
         why = r["detail"] or REASONS[r["code"]]
         lines.append((r["study_key"], r["pipeline"] or "all", r["description"], r["status"], r["code"], why))
     identified = any(entry.identifiers is not None for entry in entries)
-    names = " or ".join(sorted({entry.case.prediction.score_name for entry in entries}))
+    names = " or ".join(sorted({entry.score_name for entry in entries}))
     return Overview(tuple(_line(entry, folder) for entry in ordered), tuple(lines), identified, names)
+
+
+def _pressing(entry: Entry) -> tuple[int, float, str]:
+    return ORDER[entry.row["decision"]], -entry.row["score"], entry.row["case"]
 
 
 def _address(path: Path, folder: Path) -> str:
@@ -57,15 +59,15 @@ def _address(path: Path, folder: Path) -> str:
 
 
 def _line(entry: Entry, folder: Path) -> CaseLine:
-    row, ids = summary(entry.case), entry.identifiers
+    row, ids = entry.row, entry.identifiers
     links = tuple(
-        (path.stem.removeprefix(entry.case.key).strip("_") or path.suffix[1:], _address(path, folder))
+        (path.stem.removeprefix(row["case"]).strip("_") or path.suffix[1:], _address(path, folder))
         for paths in entry.files.values()
         for path in paths
     )
     return CaseLine(
         key=row["case"],
-        patient=entry.case.patient_key if ids is None else f"{ids.patient_name} ({ids.patient_id})",
+        patient=entry.patient_key if ids is None else f"{ids.patient_name} ({ids.patient_id})",
         modality=row["modality"],
         finding=row["finding"],
         decision=row["decision"],

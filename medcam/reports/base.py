@@ -35,9 +35,12 @@ class Context:
 
 @dataclass(frozen=True)
 class Entry:
-    """One reported case, as an overview over all cases shows it."""
+    """One reported case, as an overview over all cases shows it: small, because there may be very many."""
 
-    case: Case
+    row: dict[str, Any]
+    """`findings.summary` of the case."""
+    patient_key: str
+    score_name: str
     reviewed: str
     """What readers said, in a few words."""
     identifiers: Identifiers | None

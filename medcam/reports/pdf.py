@@ -9,15 +9,14 @@ from medcam.reports._blocks import Block, Rows, Table, Words
 from medcam.reports._content import Content, content
 from medcam.reports._drawing import Drawing
 from medcam.reports._figures import drawings
-from medcam.reports._pdf_canvas import paint, write
+from medcam.reports._pdf_canvas import FAINT, MARGIN, PAGE, RULE, pages, paint
 from medcam.reports._typefaces import BOLD, PLAIN, markup
 from medcam.reports.base import DISCLAIMER, Context, Report
 
-INK, FAINT, RULE, SOFT, NOTICE = "#1d2733", "#5b6875", "#d9dfe5", "#f4f6f8", "#fdf6e7"
+INK, SOFT, NOTICE = "#1d2733", "#f4f6f8", "#fdf6e7"
 TONES = {"flagged": "#b42318", "refer": "#b7791f", "demonstration": "#6b3fa0", "quiet": "#7b8794"}
-PAGE, MARGIN, TOP, BOTTOM = (595.28, 841.89), 48.0, 54.0, 54.0
-"""In points."""
 WIDTH = PAGE[0] - 2 * MARGIN
+"""Of the text, in points."""
 BESIDE = 3
 """How many short rows stand beside each other."""
 
@@ -38,14 +37,14 @@ class PDF(Report):
             pagesize=PAGE,
             leftMargin=MARGIN - 6,  # the frame pads its content by 6 points
             rightMargin=MARGIN - 6,
-            topMargin=TOP,
-            bottomMargin=BOTTOM,
+            topMargin=MARGIN + 6,
+            bottomMargin=MARGIN + 6,
             title=f"{said.title} - {DISCLAIMER}",
             author="medcam-toolkit",
             subject=f"Case {case.key}",
             invariant=1,
         )
-        document.build(list(_story(said, drawings(case, context))), canvasmaker=_pages(f"Case {case.key}"))
+        document.build(list(_story(said, drawings(case, context))), canvasmaker=pages(f"Case {case.key}"))
         return [path]
 
 
@@ -188,39 +187,3 @@ def _figure(drawing: Drawing, caption: str) -> Any:
                 paint(self.canv, mark)
 
     return KeepTogether([Figure(), _words(caption, face=BOLD, before=2), Spacer(1, 6)])
-
-
-def _pages(title: str) -> Any:
-    """A canvas that knows, when it writes a page's head and foot, how many pages there are."""
-    from reportlab.pdfgen.canvas import Canvas
-
-    class Pages(Canvas):  # type: ignore[misc]  # reportlab has no types
-        def __init__(self, *args: Any, **options: Any) -> None:
-            super().__init__(*args, **options)
-            self.kept: list[dict[str, Any]] = []
-
-        def showPage(self) -> None:  # noqa: N802  # reportlab's name
-            self.kept.append(dict(self.__dict__))
-            self._startPage()
-
-        def save(self) -> None:
-            total = len(self.kept)
-            for number, page in enumerate(self.kept, start=1):
-                self.__dict__.update(page)
-                self._edges(number, total)
-                super().showPage()
-            super().save()
-
-        def _edges(self, number: int, total: int) -> None:
-            right = PAGE[0] - MARGIN
-            self.setStrokeColor(RULE)
-            self.setLineWidth(0.6)
-            self.line(MARGIN, PAGE[1] - 40, right, PAGE[1] - 40)
-            self.line(MARGIN, 42, right, 42)
-            self.setFillColor(FAINT)
-            write(self, MARGIN, PAGE[1] - 34, "AI finding report, medcam-toolkit", 8)
-            write(self, right, PAGE[1] - 34, title, 8, "end")
-            write(self, MARGIN, 30, DISCLAIMER, 8)
-            write(self, right, 30, f"Page {number} of {total}", 8, "end")
-
-    return Pages

@@ -185,6 +185,19 @@ def test_a_cine_whose_source_is_gone_keeps_its_key_frames(scratch, cases, tmp_pa
     assert "/archive/" not in caplog.text
 
 
+def test_numbers_that_do_not_fit_are_left_out_rather_than_cut(scratch, cases, tmp_path):
+    case = cases["image, flagged"]
+    series = scratch.series(case.key)
+    ids = replace(series.identifiers, accession_number="A" * 56, study_id="S" * 17, birth_date="3.3.1933", sex="?")
+    pictures = {picture.file: (scratch.path(case.key) / picture.file).read_bytes() for picture in case.key_images}
+    scratch.add(case, replace(series, identifiers=ids), pictures, scratch.pixels(case.key))
+    (path,) = write_reports(scratch, ["sc"], tmp_path, cases=[case.key], include_identifiers=True)
+    d = pydicom.dcmread(path)
+    assert (d.AccessionNumber, d.StudyID, d.PatientBirthDate, d.PatientSex) == ("", "", "", "")
+    assert d.PatientID == ids.patient_id
+    assert validate(path) == []
+
+
 @pytest.mark.parametrize("uid", ["../../evil", "1.2.03", "1", "1." + "2" * 70, "1.2.x", ""])
 def test_hostile_uids_are_not_written_again(uid):
     assert not _dicom.is_uid(uid)
