@@ -3,7 +3,7 @@
 import hashlib
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -58,6 +58,8 @@ def build_case(
     """The finished case, and its key images as PNG bytes by file name."""
     series = task.series
     found = regions(answer.explanation, series.grid, pipeline.region_fraction)
+    if series.facts.get("FrameTimesFrom") == "none":  # the header states no frame rate: no seconds can be told
+        found = tuple(replace(region, interval_s=None) for region in found)
     phantom = series.facts.get("Manufacturer", "") == PHANTOM_MANUFACTURER
     key_images, pictures = _key_images(series, pixels, answer.explanation, found)
     case = Case(

@@ -199,8 +199,9 @@ def place(case: Case) -> str:
     words = []
     if case.kind == "volume":
         words.append(f"slices {region.start[0] + 1}-{region.stop[0]}, peak {region.peak[0] + 1}")
-    if region.interval_s is not None:
-        words.append(f"{region.interval_s[0]:.1f}-{region.interval_s[1]:.1f} s, peak frame {region.peak[0] + 1}")
+    if case.kind == "cine":
+        seconds = "" if region.interval_s is None else f"{region.interval_s[0]:.1f}-{region.interval_s[1]:.1f} s, "
+        words.append(f"{seconds}frames {region.start[0] + 1}-{region.stop[0]}, peak {region.peak[0] + 1}")
     row, column = region.peak[-2:]
     words.append(f"row {row}, column {column}")
     if region.size_mm is not None:
