@@ -3,14 +3,18 @@
 Small and quick stand-ins for trained models wherever a test asks what is done with an answer, not whether it is right.
 """
 
+import hashlib
+import json
 from pathlib import Path
 
 import torch
+from safetensors.torch import save
 from torch import nn
 
 from medcam.models import Card, save_bundle
 from medcam.models.resnet import ResNet
 from medcam.models.video import Video
+from tests.small_dicom import CANARY
 
 PIPELINES = {
     "chest_xray_opacity": ("xray", "opacity", "DX", (1, 256, 256)),
@@ -67,7 +71,9 @@ def card(pipeline: str, **facts: object) -> Card:
     return Card(**{**known, **facts})
 
 
-def save_stand_in(folder: Path, pipeline: str, *, gain: float = 200.0, fill: float | None = None, **facts: object) -> str:
+def save_stand_in(
+    folder: Path, pipeline: str, *, gain: float | None = None, fill: float | None = None, **facts: object
+) -> str:
     """One bundle at `folder`; `fill` gives every weight this one value, e.g. NaN."""
     transform, _, modality, shape = PIPELINES[pipeline]
     definition = network_def(3 if transform == "ct" else 2, shape[0])
@@ -75,7 +81,8 @@ def save_stand_in(folder: Path, pipeline: str, *, gain: float = 200.0, fill: flo
     network: nn.Module = ResNet(**arguments)
     if transform == "ultrasound":
         network, definition = Video(network), {"_target_": "medcam.models.video.Video", "encoder": definition}
-    set_to_brightness(network, dark=shape[0] == 3, gain=gain)
+    usual = 5000.0 if transform == "ct" else 200.0  # a block fills less of a volume
+    set_to_brightness(network, dark=shape[0] == 3, gain=usual if gain is None else gain)
     if fill is not None:
         with torch.no_grad():
             for value in network.parameters():
@@ -89,3 +96,33 @@ def save_stand_in(folder: Path, pipeline: str, *, gain: float = 200.0, fill: flo
 def save_stand_ins(folder: Path) -> dict[str, str]:
     """All four, as `Options.models` wants them."""
     return {pipeline: save_stand_in(folder / pipeline, pipeline) for pipeline in PIPELINES}
+
+
+class Fussy(nn.Module):
+    """A network of somebody's own that cannot bear one kind of image, and quotes the patient when it says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        definition = network_def()
+        self.network = ResNet(**{name: value for name, value in definition.items() if name != "_target_"})
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """(B, 1, H, W) to (B, 1); raises where more than a fifth of an image is bright."""
+        if bool(((image > 0.6).float().mean((1, 2, 3)) > 1 / 5).any()):
+            raise ValueError(f"I do not like {CANARY}^Name")
+        logits: torch.Tensor = self.network(image)
+        return logits
+
+
+def save_fussy(folder: Path, pipeline: str) -> str:
+    """The stand-in's answers by `Fussy`. A bundle of foreign code, which has to be trusted."""
+    source = Path(save_stand_in(folder, pipeline))
+    (source / "configs" / "inference.json").write_text('{"network_def": {"_target_": "tests.stand_ins.Fussy"}}')
+    fussy = Fussy()
+    set_to_brightness(fussy)
+    weights = save(fussy.state_dict())
+    (source / "models" / "model.safetensors").write_bytes(weights)
+    metadata = json.loads((source / "configs" / "metadata.json").read_text())
+    metadata["medcam"]["weights_sha256"] = hashlib.sha256(weights).hexdigest()
+    (source / "configs" / "metadata.json").write_text(json.dumps(metadata))
+    return str(folder)

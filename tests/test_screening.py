@@ -1,0 +1,356 @@
+"""The whole flow on small files with known content: what is stored, what is done again, what one bad series costs."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medcam.progress import Progress
+from medcam.results import Results
+from medcam.screening import Options, Outcome, screen
+from tests.small_dicom import scene, write_ct, write_dx, write_us
+from tests.stand_ins import save_fussy, save_stand_in
+
+DX_BLOCK = (slice(50, 80), slice(100, 140))
+CT_BLOCK = (slice(16, 22), slice(20, 32), slice(40, 56))
+US_BLOCK = (slice(5, 8), slice(30, 50), slice(60, 80))
+
+
+def write_folder(folder: Path) -> Path:
+    """Four X-rays, a CT and a cine, a bright block in each."""
+    for i in range(4):
+        write_dx(folder / f"dx{i}", scene((200, 180), DX_BLOCK, i))
+    write_ct(folder / "ct", scene((30, 60, 70), CT_BLOCK) * 0.7 - 1500)  # -800 and 600 HU
+    write_us(folder / "us", scene((12, 90, 100), US_BLOCK) / 15)  # 67 and 200
+    return folder
+
+
+@dataclass
+class World:
+    """A folder and how to screen it."""
+
+    folder: Path
+    models: dict[str, str]
+    pipelines: tuple[str, ...] = ()
+
+    def screen(self, out: Path, **options) -> Outcome:
+        usual = {"models": self.models, "pipelines": self.pipelines, "workers": 1, "uncertainty": "none"}
+        settings = usual | options
+        return screen(self.folder, out, Options(**settings))
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory, stand_ins):
+    return World(write_folder(tmp_path_factory.mktemp("folder")), stand_ins)
+
+
+@pytest.fixture(scope="module")
+def first(world, tmp_path_factory):
+    """A screened folder that no test changes."""
+    out = tmp_path_factory.mktemp("first") / "results"
+    return out, world.screen(out)
+
+
+@pytest.fixture
+def x_rays(world, tmp_path):
+    """The X-rays alone, in a folder that a test may change."""
+    folder = tmp_path / "x-rays"
+    shutil.copytree(world.folder, folder, ignore=shutil.ignore_patterns("ct", "us"))
+    name = "chest_xray_opacity"
+    return World(folder, {name: world.models[name]}, (name,))
+
+
+@pytest.fixture
+def again(first, tmp_path):
+    """A copy of it that a test may change."""
+    shutil.copytree(first[0], tmp_path / "results")
+    return tmp_path / "results"
+
+
+def cases(out):
+    results = Results.open(out)
+    found = list(map(results.case, results.keys()))
+    results.close()
+    return found
+
+
+def by_source(out):
+    """Cases by pipeline and the name of their first file."""
+    results = Results.open(out)
+    found = {
+        (case.pipeline, Path(results.series(case.key).files[0].path).name): case
+        for case in map(results.case, results.keys())
+    }
+    results.close()
+    return found
+
+
+def same_answers(one, other):
+    assert one.keys() == other.keys()
+    for key, case in one.items():
+        assert case.decision == other[key].decision
+        assert case.prediction.score == pytest.approx(other[key].prediction.score, abs=1e-5)
+        difference = np.abs(case.explanation.evidence - other[key].explanation.evidence)
+        assert difference.max() <= 1e-5 * max(1.0, np.abs(case.explanation.evidence).max())
+        assert [region.start for region in case.regions] == [region.start for region in other[key].regions]
+
+
+# what is stored
+
+
+def test_every_series_gets_a_case_whose_region_is_the_planted_block(first):
+    out, outcome = first
+    assert len(outcome.rows) == 6
+    assert outcome.refusals == ()
+    assert not outcome.incomplete
+    blocks = {"image": DX_BLOCK, "volume": CT_BLOCK, "cine": US_BLOCK}
+    for case in cases(out):
+        block, region = blocks[case.kind], case.regions[0]
+        cell = [size / cells for size, cells in zip(case.grid.shape, case.explanation.grid.shape, strict=True)]
+        for axis, (start, stop) in enumerate(zip(region.start, region.stop, strict=True)):
+            assert abs(start - block[axis].start) <= max(cell[axis], 1) + 1, (case.kind, axis)
+            assert abs(stop - block[axis].stop) <= max(cell[axis], 1) + 1, (case.kind, axis)
+            assert block[axis].start - 1 <= region.peak[axis] <= block[axis].stop
+        assert len(case.regions) == 1
+
+
+def test_the_row_of_a_case_says_what_the_case_says(first):
+    out, outcome = first
+    results = Results.open(out)
+    for row in outcome.rows:
+        case = results.case(row["case"])
+        assert row["new"]
+        assert (row["pipeline"], row["decision"], row["where"]) == (case.pipeline, case.decision.text, case.where)
+        assert row["score"] == case.prediction.score
+    for row in results.rows():
+        assert row["score"] == results.case(row["key"]).prediction.score
+    results.close()
+
+
+def test_every_file_has_one_fate_and_nothing_is_left_in_staging(world, first):
+    out, outcome = first
+    there = sorted(str(path) for path in world.folder.rglob("*") if path.is_file())
+    assert [record.path for record in outcome.intake.files] == there
+    assert {record.status for record in outcome.intake.files} == {"used"}
+    assert list((out / "staging").iterdir()) == []
+
+
+# what is done again
+
+
+def times(out):
+    return {path.name: path.stat().st_mtime_ns for path in (out / "cases").iterdir()}
+
+
+def test_a_second_run_does_nothing(world, again):
+    before = times(again)
+    outcome = world.screen(again)
+    assert [row["new"] for row in outcome.rows] == [False] * 6
+    assert times(again) == before
+
+
+def test_force_does_everything_again_with_the_same_answers(world, first, again):
+    before = times(again)
+    outcome = world.screen(again, force=True)
+    assert [row["new"] for row in outcome.rows] == [True] * 6
+    assert all(time > before[name] for name, time in times(again).items())
+    same_answers(by_source(first[0]), by_source(again))
+
+
+def test_company_in_a_batch_changes_no_answer(x_rays, tmp_path):
+    """Nor how far it moves when disturbed."""
+    for size in (1, 3, 8):
+        x_rays.screen(tmp_path / str(size), batch_size=size, uncertainty="augmentation")
+    one, three, eight = (by_source(tmp_path / size) for size in "138")
+    same_answers(one, three)
+    same_answers(one, eight)
+    for key, case in one.items():
+        assert case.uncertainty.score_sd > 0
+        assert len(case.uncertainty.scores) == 8
+        for other in (three[key], eight[key]):
+            assert case.uncertainty.scores == pytest.approx(other.uncertainty.scores, abs=1e-5)
+            assert np.allclose(case.explanation.spread, other.explanation.spread, atol=1e-5)
+
+
+def test_a_changed_file_is_scored_again_and_no_other(x_rays, tmp_path):
+    folder, out = x_rays.folder, tmp_path / "results"
+    x_rays.screen(out)
+    before = by_source(out)
+    import pydicom
+
+    changed = pydicom.dcmread(folder / "dx2")
+    values = changed.pixel_array.copy()
+    values[50:80, 100:140] = 1000
+    values[120:150, 20:60] = 3000
+    changed.PixelData = values.tobytes()
+    changed.save_as(folder / "dx2")
+    outcome = x_rays.screen(out)
+    assert sum(row["new"] for row in outcome.rows) == 1
+    after = by_source(out)
+    case = after["chest_xray_opacity", "dx2"]
+    assert case.key == before["chest_xray_opacity", "dx2"].key
+    assert case.provenance.source_hash != before["chest_xray_opacity", "dx2"].provenance.source_hash
+    assert abs(case.regions[0].start[0] - 120) <= 5
+    assert abs(case.regions[0].start[1] - 20) <= 5
+
+
+@pytest.mark.parametrize("change", [{"gain": 20.0}, {"threshold": 0.99}], ids=["weights", "threshold"])
+def test_a_changed_model_scores_again_and_leaves_the_other_pipelines_alone(world, again, tmp_path, change):
+    other = save_stand_in(tmp_path / "other", "chest_xray_opacity", **change)
+    outcome = world.screen(again, models=world.models | {"chest_xray_opacity": other})
+    new = {row["pipeline"]: row for row in outcome.rows if row["new"]}
+    assert set(new) == {"chest_xray_opacity"}
+    assert sum(row["new"] for row in outcome.rows) == 4
+    assert new["chest_xray_opacity"]["decision"] == "not flagged"
+    assert len(cases(again)) == 6
+
+
+def test_limit_stops_after_so_many_and_the_next_run_goes_on(x_rays, tmp_path):
+    outcome = x_rays.screen(tmp_path / "results", limit=3)
+    assert [row["new"] for row in outcome.rows] == [True] * 3
+    outcome = x_rays.screen(tmp_path / "results", limit=3)
+    assert sorted(row["new"] for row in outcome.rows) == [False] * 3 + [True]
+    assert len(cases(tmp_path / "results")) == 4
+
+
+def test_a_dry_run_names_what_would_be_scored_and_writes_nothing(world, tmp_path):
+    before = {path: path.stat().st_mtime_ns for path in world.folder.rglob("*")}
+    outcome = world.screen(tmp_path / "results", dry_run=True)
+    assert sorted(outcome.planned) == [
+        "chest_ct_nodule: CT volume, 30 slices",
+        *["chest_xray_opacity: DX image"] * 4,
+        "lung_ultrasound: US cine, 12 frames",
+    ]
+    assert list(tmp_path.iterdir()) == []
+    assert {path: path.stat().st_mtime_ns for path in world.folder.rglob("*")} == before
+
+
+# what one bad series costs
+
+
+class WhenIndexed(Progress):
+    """Does something between the reading of headers and the decoding of pixels."""
+
+    def __init__(self, what):
+        super().__init__(quiet=True)
+        self._what = what
+
+    def stage(self, name):
+        return lambda done, total: self._what() if name == "headers" and done == total else None
+
+
+def failures(out):
+    results = Results.open(out)
+    found = [(row["pipeline"], row["status"], row["code"], row["detail"]) for row in results.refusals()]
+    results.close()
+    return found
+
+
+def test_a_file_that_breaks_after_it_was_indexed_stops_no_other(world, first, tmp_path):
+    folder, out = tmp_path / "folder", tmp_path / "results"
+    shutil.copytree(world.folder, folder)
+
+    def damage():
+        content = (folder / "dx1").read_bytes()
+        (folder / "dx1").write_bytes(content[: len(content) // 2])
+        (folder / "ct" / "0007").unlink()
+
+    options = Options(models=world.models, workers=1, uncertainty="none")
+    outcome = screen(folder, out, options, WhenIndexed(damage))
+    assert outcome.incomplete
+    assert {(one.pipeline, one.status) for one in outcome.refusals} == {
+        ("chest_xray_opacity", "refused"),
+        ("chest_ct_nodule", "refused"),
+    }
+    assert len(failures(out)) == 2
+    left = by_source(first[0])
+    left = {key: case for key, case in left.items() if key[0] != "chest_ct_nodule" and key[1] != "dx1"}
+    same_answers(left, by_source(out))
+    assert list((out / "staging").iterdir()) == []
+
+
+def test_a_model_of_nan_fails_by_name_and_the_other_pipelines_go_on(world, first, tmp_path):
+    broken = save_stand_in(tmp_path / "nan", "chest_xray_opacity", fill=float("nan"))
+    outcome = world.screen(tmp_path / "results", models=world.models | {"chest_xray_opacity": broken})
+    assert sorted(row["pipeline"] for row in outcome.rows) == ["chest_ct_nodule", "lung_ultrasound"]
+    assert {one[:3] for one in failures(tmp_path / "results")} == {("chest_xray_opacity", "failed", "not-finite")}
+    assert len(failures(tmp_path / "results")) == 4
+    assert outcome.incomplete
+    assert list((tmp_path / "results" / "staging").iterdir()) == []
+    # with a sound model they are tried again, and the failures are forgotten
+    outcome = world.screen(tmp_path / "results")
+    assert len(outcome.rows) == 6
+    assert failures(tmp_path / "results") == []
+    same_answers(by_source(first[0]), by_source(tmp_path / "results"))
+
+
+def test_a_model_that_raises_for_one_image_of_a_batch_loses_that_image_alone(x_rays, first, tmp_path):
+    out = tmp_path / "results"
+    # half of it is bright: this one raises
+    write_dx(x_rays.folder / "dx0", scene((200, 180), (slice(0, 199), slice(0, 100))))
+    fussy = save_fussy(tmp_path / "fussy", "chest_xray_opacity")
+    outcome = x_rays.screen(out, models={"chest_xray_opacity": fussy}, trust_code=True)
+    # what it said quotes the patient, and is not told
+    assert failures(out) == [("chest_xray_opacity", "failed", "model-failed", "ValueError")]
+    assert outcome.incomplete
+    left = by_source(first[0])
+    expected = {key: case for key, case in left.items() if key[0] == "chest_xray_opacity" and key[1] != "dx0"}
+    same_answers(expected, by_source(out))
+
+
+def test_a_lost_row_is_found_again_from_the_case(world, first, again):
+    """A run that dies between a case's rename and its row, also when the case replaced an older one."""
+    import sqlite3
+
+    index = sqlite3.connect(again / "index.sqlite")
+    rows = index.execute("SELECT * FROM cases ORDER BY key").fetchall()
+    index.execute("DELETE FROM cases WHERE pipeline = 'chest_xray_opacity'")
+    index.commit()
+    index.close()
+    outcome = world.screen(again)
+    assert [row["new"] for row in outcome.rows] == [False] * 6
+    index = sqlite3.connect(again / "index.sqlite")
+    assert index.execute("SELECT * FROM cases ORDER BY key").fetchall() == rows
+    index.close()
+
+
+def test_copied_pixels_make_the_folder_self_sufficient(world, tmp_path):
+    folder, out = tmp_path / "folder", tmp_path / "results"
+    shutil.copytree(world.folder, folder)
+    World(folder, world.models).screen(out, copy_pixels=True)
+    shutil.rmtree(folder)
+    results = Results.open(out)
+    for key in [row["key"] for row in results.rows()]:
+        case, pixels = results.case(key), results.pixels(key)
+        assert pixels.array.shape == case.grid.shape
+        if case.kind == "volume":
+            assert pixels.unit == "HU"
+            assert abs(float(pixels.array[CT_BLOCK].mean()) - 600) < 2
+    results.close()
+
+
+def test_real_files_end_in_one_fate_each_and_the_same_twice(shared_data, stand_ins, tmp_path, capfd):
+    options = Options(models=stand_ins, workers=2, uncertainty="none")
+    once = screen(shared_data / "dicom", tmp_path / "results", options)
+    there = sorted(str(path) for path in (shared_data / "dicom").rglob("*") if path.is_file())
+    assert [record.path for record in once.intake.files] == there
+    assert all((record.reason is None) == (record.status == "used") for record in once.intake.files)
+    in_series = [path for one in once.intake.series for path in one.files]
+    assert len(in_series) == len(set(in_series))
+    assert {row["pipeline"] for row in once.rows} == {"chest_xray_opacity"}
+    assert {row["decision"] for row in once.rows} == {"demonstration only"}
+    assert all(one.reason.code for one in once.refusals)
+    assert not any(one.status == "failed" for one in once.refusals)
+    # the second time from the cached headers, and with everything scored anew
+    twice = screen(shared_data / "dicom", tmp_path / "results", Options(**vars(options) | {"force": True}))
+    assert twice.intake == once.intake
+    assert twice.refusals == once.refusals
+    assert [row | {"score": 0} for row in twice.rows] == [row | {"score": 0} for row in once.rows]
+    for one, other in zip(once.rows, twice.rows, strict=True):
+        assert one["score"] == pytest.approx(other["score"], abs=1e-5)
+    assert "Traceback" not in "".join(capfd.readouterr())
+    stored = json.loads(next((tmp_path / "results" / "cases").glob("*/case.json")).read_text())
+    assert stored["layout"] == 1
