@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from mmap import mmap
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -108,13 +109,8 @@ def _apply(array: npt.NDArray[Any], grid: Grid, colour: bool, transform: Compose
     import torch
     from monai.data import MetaTensor
 
+    array = array.astype(np.float32) if array.dtype not in _TENSOR_TYPES else _own(array)
     values = np.moveaxis(array, -1, 0) if colour else array[None]  # (C, *space)
-    if values.dtype not in _TENSOR_TYPES:
-        values = values.astype(np.float32)
-    elif (
-        not values.flags.writeable
-    ):  # a tensor over a read-only memory map could be written to, which kills the process
-        values = values.copy()
     axes = len(grid.shape)
     image = transform(MetaTensor(torch.from_numpy(values), affine=torch.from_numpy(grid.matrix[:, _TO_MONAI[axes]])))
     if image.ndim != axes + 1:
@@ -123,6 +119,18 @@ def _apply(array: npt.NDArray[Any], grid: Grid, colour: bool, transform: Compose
     if not bool(tensor.isfinite().all()):
         raise InputError("preparation-failed", "The prepared pixels hold NaN or infinity; export the series again.")
     return tensor, _placed(grid, tuple(tensor.shape[1:]), np.asarray(image.affine, np.float64)[:, _FROM_MONAI[axes]])
+
+
+def _own(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The same values where a transform may write: over a read-only memory map that would kill the process.
+
+    A file is mapped once more, so that only pages that are written to are copied.
+    """
+    if array.flags.writeable:
+        return array
+    if isinstance(array, np.memmap) and isinstance(array.base, mmap) and array.flags.c_contiguous:  # a whole file
+        return np.memmap(str(array.filename), array.dtype, "c", array.offset, array.shape)
+    return array.copy()
 
 
 def _placed(source: Grid, shape: tuple[int, ...], affine: Matrix) -> Grid:

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 
-import numpy as np
-from monai.transforms import Compose, Orientation, ResizeWithPadOrCrop, ScaleIntensityRange, Spacing
+from monai.transforms import Compose, Orientation, ResizeWithPadOrCrop, ScaleIntensityRange
+
+from medcam.transforms._spacing import Respace
 
 
 def ct(
@@ -27,7 +28,7 @@ def ct(
     return Compose(
         [
             Orientation("SPL", labels=None),
-            Spacing(tuple(spacing_mm), mode="bilinear", padding_mode="border", dtype=np.float32),
+            Respace(tuple(spacing_mm)),
             ScaleIntensityRange(low, high, 0.0, 1.0, clip=True),
             ResizeWithPadOrCrop(tuple(size), constant_values=0.0),
         ]

@@ -3,6 +3,7 @@ import sys
 
 import numpy as np
 import pytest
+from monai.transforms import Compose
 
 from medcam.errors import InputError, UsageError
 from medcam.grid import Grid
@@ -37,6 +38,20 @@ def test_read_only_pixels_of_any_type_are_taken_and_left_alone(kind: str) -> Non
     prepared = prepare(Pixels(array, Grid.plane((8, 8)), False, "grey"), compose("xray", size=(8, 8)))
     assert prepared.tensor.dtype.is_floating_point
     np.testing.assert_array_equal(array, before)
+
+
+def test_a_transform_that_writes_reaches_neither_the_file_nor_who_else_looks_at_it(tmp_path) -> None:
+    def invert(image):
+        return image.mul_(-1)
+
+    values = np.arange(3 * 8 * 8, dtype=np.int16).reshape(3, 8, 8)
+    np.save(tmp_path / "values.npy", values)
+    mapped = np.load(tmp_path / "values.npy", mmap_mode="r")
+    for array in (mapped, mapped[1]):
+        prepared = prepare(Pixels(array, Grid.plane(array.shape), False, "grey"), Compose([invert]))
+        np.testing.assert_array_equal(prepared.tensor[0, 0].numpy(), -np.asarray(array, np.float32))
+    np.testing.assert_array_equal(mapped, values)
+    np.testing.assert_array_equal(np.load(tmp_path / "values.npy"), values)
 
 
 def test_the_steps_say_what_was_done_in_order() -> None:
