@@ -37,7 +37,7 @@ def map_loss(evidence: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     share = cells(mask, tuple(evidence.shape[2:]))
     most = share.flatten(1).amax(1).reshape(-1, *[1] * (share.ndim - 1))
     inside = share >= 0.5 * most.clamp(min=1e-3)
-    outside = share < 0.02
+    outside = (share < 0.02) & ~inside
     probability = evidence.sigmoid()
     missed = (1 - probability) ** 2 * functional.softplus(-evidence)
     false = probability**2 * functional.softplus(evidence)

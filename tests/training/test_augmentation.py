@@ -1,0 +1,38 @@
+import pytest
+import torch
+
+from medcam.training._augmentation import augment
+
+
+@pytest.mark.parametrize("shape", [(40, 60), (16, 40, 60)])
+def test_the_mask_moves_with_the_picture(shape: tuple[int, ...]) -> None:
+    images = torch.zeros(12, 1, *shape)
+    spot = tuple(slice(n // 3, n // 3 + 6) for n in shape)
+    images[(slice(None), slice(None), *spot)] = 0.8
+    masks = (images > 0).float()
+    moved, mask = augment(images, masks, tuple(range(len(shape))), torch.Generator().manual_seed(0))
+    where = []
+    for image, own in zip(moved[:, 0], mask[:, 0], strict=True):
+        bright = (image > 0.45).float()
+        overlap = (bright * (own > 0.5)).sum() / torch.maximum(bright, (own > 0.5).float()).sum()
+        assert overlap > 0.6
+        where.append(torch.nonzero(own > 0.5).float().mean(0))
+    assert torch.stack(where).std(0).min() > 0.3  # it did move, along every axis
+
+
+def test_a_turned_square_stays_square_in_an_oblong_picture() -> None:
+    images = torch.zeros(30, 1, 40, 120)
+    images[..., 10:30, 50:70] = 0.8
+    moved, _ = augment(images, images, (), torch.Generator().manual_seed(1))
+    areas = (moved > 0.45).sum((1, 2, 3)) / 400
+    assert areas.min() > 0.75  # zoom 10 % each way, not more
+    assert areas.max() < 1.3
+
+
+def test_without_flips_nothing_is_mirrored_and_values_stay_in_range() -> None:
+    images = torch.zeros(20, 1, 40, 40)
+    images[..., :, 25:] = 0.9
+    moved, _ = augment(images, images, (), torch.Generator().manual_seed(2))
+    assert (moved[..., -5:].mean((1, 2, 3)) > moved[..., :5].mean((1, 2, 3)) + 0.5).all()
+    assert moved.min() >= 0
+    assert moved.max() <= 1
