@@ -18,6 +18,9 @@ Unit = Literal["logit", "score drop", "arbitrary"]
 Outcome = Literal["flagged", "not flagged", "refer"]
 Agreement = Literal["accept", "reject", "unsure"]
 
+PROJECTIONS = ("CR", "DX", "DR", "MG", "RF", "XA", "RG", "PX", "IO")
+"""Modalities whose millimetres are those of the detector, not of the patient."""
+
 CAPTION = "Shows what influenced the score, not the outline of a lesion."
 
 
@@ -205,7 +208,7 @@ def place(case: Case) -> str:
     row, column = region.peak[-2:]
     words.append(f"row {row}, column {column}")
     if region.size_mm is not None:
-        at = " at the detector" if case.grid.space == "detector" else ""
+        at = " at the detector" if case.modality in PROJECTIONS else ""
         words.append(" x ".join(f"{size:.2g}" if size < 1 else f"{size:.0f}" for size in region.size_mm) + f" mm{at}")
     return ", ".join(words)
 
@@ -253,14 +256,14 @@ def decide(
         demonstration: a demonstration model looked at something else than a phantom.
         refer_within: refer when the score lies within this many score SDs of the threshold.
     """
-    distance = abs(prediction.score - prediction.threshold)
-    if uncertainty.score_sd and distance < refer_within * uncertainty.score_sd:
-        why = f"{prediction.score_name} {prediction.score:.2f} is within one SD ({uncertainty.score_sd:.2f})"
-        return Decision("refer", (f"{why} of the threshold {prediction.threshold:.2f}",), demonstration)
-    above = prediction.score >= prediction.threshold
-    relation = "at or above" if above else "below"
-    why = f"{prediction.score_name} {prediction.score:.2f} is {relation} the threshold {prediction.threshold:.2f}"
-    return Decision("flagged" if above else "not flagged", (why,), demonstration)
+    name, score, threshold = prediction.score_name, prediction.score, prediction.threshold
+    shown = 3 if f"{score:.3f}" != f"{threshold:.3f}" else 6  # so that the words never contradict the decision
+    if uncertainty.score_sd and abs(score - threshold) < refer_within * uncertainty.score_sd:
+        near = f"within one SD ({uncertainty.score_sd:.3f}) of the threshold {threshold:.{shown}f}"
+        return Decision("refer", (f"{name} {score:.{shown}f} is {near}",), demonstration)
+    relation = "at or above" if score >= threshold else "below"
+    why = f"{name} {score:.{shown}f} is {relation} the threshold {threshold:.{shown}f}"
+    return Decision("flagged" if score >= threshold else "not flagged", (why,), demonstration)
 
 
 def summary(case: Case) -> dict[str, Any]:

@@ -11,7 +11,6 @@ staging/               half-written cases of a run that was stopped; swept when 
 """
 
 import contextlib
-import errno
 import hashlib
 import hmac
 import json
@@ -19,22 +18,29 @@ import os
 import secrets
 import shutil
 import sqlite3
+import tempfile
 import threading
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from medcam.errors import InputError, ResultsError
 from medcam.findings import Case, Refusal, summary
 from medcam.record import Arrays
+from medcam.storage import connect, flush_folder, lock, storage_errors, write
 from medcam.study import Identifiers, Intake, Pixels, Series
+
+if TYPE_CHECKING:
+    from medcam.readers import Decoder
 
 LAYOUT = 1
 MARK = "medcam-results.json"
+_BEGINNINGS = {"cases", "staging", "identifiers.sqlite", "identifiers.sqlite-journal", "writer.lock", f"{MARK}.part"}
+"""What a folder can hold whose making was interrupted."""
 
 _INDEX = """
 CREATE TABLE IF NOT EXISTS cases (
@@ -58,10 +64,11 @@ class Results:
         self.folder = folder
         self._source = source
         self._one_at_a_time = threading.RLock()
-        self._index = _connect(folder / "index.sqlite", _INDEX)
+        self._decoder: Decoder | None = None
+        self._index = connect(folder / "index.sqlite", _INDEX)
         self._identifiers: sqlite3.Connection | None = None
         if (folder / "identifiers.sqlite").exists():
-            self._identifiers = _connect(folder / "identifiers.sqlite", _IDENTIFIERS)
+            self._identifiers = connect(folder / "identifiers.sqlite", _IDENTIFIERS)
 
     @classmethod
     def open(cls, folder: Path, source: Path | None = None) -> "Results":
@@ -86,19 +93,25 @@ class Results:
             ResultsError: another layout, another process is writing, its identifiers were removed, or no space is left.
         """
         with storage_errors(folder):
-            _create(folder)
-            lock = _lock(folder)
+            _refuse_foreign(folder)
+            folder.mkdir(parents=True, exist_ok=True)
+            held = lock(folder)
             try:
+                _create(folder)
                 results = cls(folder)
                 results._recover()
                 yield results
                 results.close()
             finally:
-                lock.close()
+                held.close()
 
     def close(self) -> None:
         """Close the databases."""
         self._index.close()
+        if self._decoder is not None:
+            self._decoder.close()
+            self._scratch.cleanup()
+            self._decoder = None
         if self._identifiers is not None:
             self._identifiers.close()
 
@@ -148,12 +161,12 @@ class Results:
         staged.mkdir()
         arrays: Arrays = {}
         data = {"layout": LAYOUT, "source_stamp": stamp(series), **case.to_dict(arrays)}
-        _write(staged / "case.json", json.dumps(data, indent=1).encode())
+        write(staged / "case.json", json.dumps(data, indent=1).encode())
         with (staged / "evidence.npz").open("wb") as stream:
             np.savez(stream, **arrays)  # type: ignore[arg-type]  # numpy's stub takes the keywords for allow_pickle
-            _flush(stream.fileno())
+            os.fsync(stream.fileno())
         for name, content in pictures.items():
-            _write(staged / name, content)
+            write(staged / name, content)
         if pixels is not None:
             _copy_pixels(staged, pixels)
         self._remember(case.key, series)
@@ -161,9 +174,9 @@ class Results:
         if target.exists():
             self._forget(case.key)  # so that a run that dies from here on finds this case without a row, and indexes it
             target.rename(self.folder / "staging" / f"{case.key}.{secrets.token_hex(4)}.old")
-        _flush_folder(staged)
+        flush_folder(staged)
         staged.rename(target)
-        _flush_folder(target.parent)
+        flush_folder(target.parent)
         self._insert(case, stamp(series))
         for old in (self.folder / "staging").glob(f"{case.key}.*.old"):
             shutil.rmtree(old, ignore_errors=True)
@@ -258,17 +271,24 @@ class Results:
             raise ResultsError("source-missing", message)
         if stamp(series, fresh=True) != stored:
             raise ResultsError("source-changed", "The original images have changed since the screening; screen again.")
-        from medcam.readers import Decoder
-
-        scratch = self.folder / "staging" / "decoded"
-        scratch.mkdir(parents=True, exist_ok=True)
         try:
-            with Decoder() as decoder:
-                return decoder.pixels(series, scratch)
+            return self._decoded(series)
         except InputError as error:
             raise ResultsError("source-unreadable", f"The original images cannot be decoded: {error}") from error
 
     # inside
+
+    def _decoded(self, series: Series) -> Pixels:
+        from medcam.readers import Decoder
+
+        with self._one_at_a_time:
+            if self._decoder is None:
+                self._scratch = tempfile.TemporaryDirectory(prefix="medcam-", ignore_cleanup_errors=True)
+                self._decoder = Decoder()
+            pixels = self._decoder.pixels(series, Path(self._scratch.name))
+        with contextlib.suppress(OSError):  # the memory map keeps the values; where it cannot, `close` deletes the file
+            Path(pixels.array.filename).unlink()  # type: ignore[attr-defined]  # a memory map has one
+        return pixels
 
     def _relocated(self, series: Series) -> Series:
         root, moved = Path(self._fact("root")), self._source
@@ -346,92 +366,37 @@ def stamp(series: Series, fresh: bool = False) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-@contextlib.contextmanager
-def storage_errors(folder: Path) -> Iterator[None]:
-    """Turn a full disk or a forbidden folder into one clear sentence."""
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        if "full" not in str(error) and "disk I/O" not in str(error):
-            raise
-        raise ResultsError("disk-full", f"No space left for {folder}; free some and run again.") from error
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            message = f"No space left for {folder}; free some and run again: nothing finished is lost."
-            raise ResultsError("disk-full", message) from error
-        if error.errno in (errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EPERM):
-            raise ResultsError(
-                "not-writable", f"{folder} cannot be written ({error.strerror}); choose another."
-            ) from error
-        raise
+def _refuse_foreign(folder: Path) -> None:
+    """Never write among somebody's own files."""
+    if not (folder / MARK).exists() and folder.is_dir() and {path.name for path in folder.iterdir()} - _BEGINNINGS:
+        raise ResultsError("not-results", f"{folder} holds other files; choose a new or empty folder for results.")
 
 
 def _create(folder: Path) -> None:
+    """Make what is missing of a new folder; one whose making was interrupted is completed."""
     if (folder / MARK).exists():
         check_layout(folder)
         if not (folder / "identifiers.sqlite").exists():
             message = "The identifiers of this results folder were removed; screen into a new folder."
             raise ResultsError("identifiers-removed", message)
-    elif folder.is_dir() and any(folder.iterdir()):
-        raise ResultsError("not-results", f"{folder} holds other files; choose a new or empty folder for results.")
+        return
     for name in ("cases", "staging"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-    identifiers = folder / "identifiers.sqlite"
-    if not identifiers.exists():
-        identifiers.touch(mode=0o600)
-        connection = _connect(identifiers, _IDENTIFIERS)
-        with connection:
-            connection.execute("INSERT INTO facts VALUES ('secret', ?)", (secrets.token_hex(32),))
-        connection.close()
-    if not (folder / MARK).exists():  # last, so that a folder which has it is whole
-        temporary = folder / f"{MARK}.part"
-        _write(temporary, json.dumps({"layout": LAYOUT}).encode())
-        temporary.replace(folder / MARK)
-
-
-def _lock(folder: Path) -> sqlite3.Connection:
-    """Hold the folder for this process; the operating system lets go when the process dies, however it dies."""
-    connection = sqlite3.connect(folder / "writer.lock", timeout=0.5, isolation_level=None)
-    try:
-        connection.execute("BEGIN EXCLUSIVE")
-    except sqlite3.OperationalError as error:
-        connection.close()
-        raise ResultsError(
-            "results-locked", f"Another medcam is writing to {folder}; wait until it is done."
-        ) from error
-    return connection
-
-
-def _connect(path: Path, tables: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=30, check_same_thread=False)
-    connection.executescript(tables)
-    return connection
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        _flush(stream.fileno())
+        (folder / name).mkdir(exist_ok=True)
+    (folder / "identifiers.sqlite").touch(mode=0o600)
+    identifiers = connect(folder / "identifiers.sqlite", _IDENTIFIERS)
+    with identifiers:
+        identifiers.execute("INSERT OR IGNORE INTO facts VALUES ('secret', ?)", (secrets.token_hex(32),))
+    identifiers.close()
+    part = folder / f"{MARK}.part"
+    write(part, json.dumps({"layout": LAYOUT}).encode())
+    part.replace(folder / MARK)  # last, so that a folder which has it is whole
+    flush_folder(folder)
 
 
 def _copy_pixels(folder: Path, pixels: Pixels) -> None:
     with (folder / "pixels.npy").open("wb") as stream:
         np.save(stream, pixels.array)
         stream.flush()
-        _flush(stream.fileno())
+        os.fsync(stream.fileno())
     arrays: Arrays = {}
-    _write(folder / "pixels.json", json.dumps(pixels.to_dict(arrays)).encode())
-
-
-def _flush(descriptor: int) -> None:
-    os.fsync(descriptor)
-
-
-def _flush_folder(folder: Path) -> None:
-    if os.name == "posix":  # Windows cannot open a folder, and flushes its entries by itself
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    write(folder / "pixels.json", json.dumps(pixels.to_dict(arrays)).encode())

@@ -92,7 +92,7 @@ def test_identifiers_file_is_for_the_owner_alone(tmp_path):
 
 
 def test_a_full_database_is_a_clear_sentence(tmp_path):
-    from medcam.results import storage_errors
+    from medcam.storage import storage_errors
 
     with pytest.raises(ResultsError, match="disk-full"), storage_errors(tmp_path):
         connection = sqlite3.connect(tmp_path / "small.sqlite")

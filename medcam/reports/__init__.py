@@ -8,7 +8,8 @@ from medcam.errors import ResultsError, UsageError
 from medcam.findings import summary
 from medcam.plugins import Shelf, near
 from medcam.reports.base import DISCLAIMER, Context, Entry, Report
-from medcam.results import Results, storage_errors
+from medcam.results import Results
+from medcam.storage import storage_errors
 
 __all__ = ["DISCLAIMER", "SHELF", "Context", "Report", "write_reports"]
 

@@ -3,13 +3,10 @@
 import numpy as np
 
 from medcam.display import strength
-from medcam.findings import Case, KeyImage
+from medcam.findings import PROJECTIONS, Case, KeyImage
 
 LEAST = 0.25
 """Evidence below this share of the display range is not painted."""
-
-PROJECTIONS = ("CR", "DX", "DR", "MG", "RF", "XA", "RG", "PX", "IO")
-"""Modalities whose millimetres are measured at the detector, not in the patient."""
 
 CLEAN = ("CT", "MR", "PT", "CR", "DX", "MG", "SM", "GM")
 """Modalities that seldom write on their images."""

@@ -12,10 +12,10 @@ import numpy as np
 
 from medcam.display import Bytes, colour_bar, evidence_plane, overlay
 from medcam.errors import ResultsError
-from medcam.findings import CAPTION, Case, KeyImage, Region
+from medcam.findings import CAPTION, PROJECTIONS, Case, KeyImage, Region
 from medcam.grid import Grid
 from medcam.reports._drawing import Box, Drawing, Image, Line, Mark, Text
-from medcam.reports._picture_words import LEAST, PROJECTIONS, evidence_value, is_empty, plane_words, window_words
+from medcam.reports._picture_words import LEAST, evidence_value, is_empty, plane_words, window_words
 
 BOX, CASING = "#19e3ff", "#10202c"
 """Light on dark, so that an outline is seen on any tissue."""

@@ -3,9 +3,8 @@
 import re
 
 from medcam.errors import REASONS
-from medcam.findings import Case
+from medcam.findings import PROJECTIONS, Case
 from medcam.reports._blocks import Block, Rows, Table, Words
-from medcam.reports._picture_words import PROJECTIONS
 
 PERSONAL = ("PatientAge", "PatientSex", "PatientSize", "PatientWeight")
 """Facts about the patient: they go where the identifiers go."""

@@ -18,7 +18,8 @@ from typing import Any, Literal, get_args
 from medcam.errors import ResultsError, UsageError
 from medcam.findings import Agreement, Verdict
 from medcam.record import Record
-from medcam.results import check_layout, storage_errors
+from medcam.results import check_layout
+from medcam.storage import storage_errors
 
 FILE = "verdicts.sqlite"
 
