@@ -26,7 +26,7 @@ STYLE = """
   [class*="st-key-viewer"] { background: #000; border-radius: 6px; padding: 0.4rem; }
   [class*="st-key-viewer"] img { border-radius: 0; object-fit: contain; }
   .st-key-viewer-one img { max-height: max(22rem, calc(100vh - 17rem)); }
-  .st-key-viewer-many img { max-height: max(22rem, calc(100vh - 20rem)); }
+  .st-key-viewer-many img { max-height: max(22rem, calc(100vh - 21rem)); }
 </style>
 """
 

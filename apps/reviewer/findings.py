@@ -73,7 +73,7 @@ def row(case: Case, region: Region) -> dict[str, object]:
     cells["Row, column"] = f"{region.peak[-2]}, {region.peak[-1]}"
     if region.size_mm is not None:
         cells["Size (mm)"] = " x ".join(f"{size:.3g}" for size in region.size_mm)
-    cells[f"Peak ({case.explanation.unit})"] = f"{region.peak_value:.2f}"
+    cells[f"Peak ({case.explanation.unit})"] = f"{region.peak_value:.3g}"
     cells["Share of evidence"] = region.mass
     return cells
 

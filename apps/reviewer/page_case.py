@@ -74,7 +74,7 @@ def answer(case: Case) -> None:
     """The AI's decision in one line, with what it rests on."""
     prediction, doubt = case.prediction, case.uncertainty
     parts = [
-        f"{prediction.score_name} {plus_minus(prediction.score, doubt.score_sd, 2)} ({doubt.method})",
+        f"{prediction.score_name} {plus_minus(prediction.score, doubt.score_sd)} ({doubt.method})",
         f"threshold {prediction.threshold:.2f} ({prediction.threshold_origin})",
         *case.decision.reasons,
     ]

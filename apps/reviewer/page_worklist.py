@@ -102,8 +102,8 @@ def table(results: Results, rows: list[Row], reader: str, hidden: bool) -> None:
         height=min(38 * (len(rows) + 1) + 3, 560),
         column_config={
             "Score": number,
-            "± SD": number,
-            "Threshold": number,
+            "± SD": st.column_config.NumberColumn(format="%.3f", width=70),
+            "Threshold": st.column_config.NumberColumn(format="%.2f", width=80),
             "Question": st.column_config.TextColumn(width=160),
             "Modality": st.column_config.TextColumn(width=70),
             "Decision": st.column_config.TextColumn(width=130),

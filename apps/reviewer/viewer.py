@@ -1,5 +1,6 @@
 """The viewer: the untouched original beside the overlay at the same window, slice by slice or frame by frame."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -38,9 +39,15 @@ def revealed(pictures: Pictures) -> None:
     least = LEAST
     low, high = pictures.threshold(0), pictures.threshold(1)
     if explanation.display_range[1] > explanation.display_range[0]:
-        step = (high - low) / 20
+        step, digits = (high - low) / 20, max(2, 2 - math.floor(math.log10(high - low)))
         painted = places[2].slider(
-            f"Painted from ({explanation.unit})", low, high, pictures.threshold(LEAST), step, "%.2f", key=f"least-{key}"
+            f"Painted from ({explanation.unit})",
+            low,
+            high,
+            pictures.threshold(LEAST),
+            step,
+            f"%.{digits}f",
+            key=f"least-{key}",
         )
         least = (painted - low) / (high - low)
     with places[3]:

@@ -19,7 +19,7 @@ from medcam.errors import ResultsError
 from medcam.findings import Case, KeyImage
 from medcam.grid import Grid
 from medcam.results import Results
-from medcam.review.panel import MARGIN, evidence_strip, framed, text_strip, value_at
+from medcam.review.panel import LEAST_WIDTH, MARGIN, evidence_strip, framed, text_strip, value_at
 from medcam.study import Pixels
 
 Bytes = npt.NDArray[np.uint8]
@@ -114,13 +114,13 @@ class Pictures:
         if window:
             centre, width = self.windows[window]
             words.append(f"window {window} {centre:.0f} / {width:.0f}")
-        return self._framed(position, base, text_strip(base.shape[1], " · ".join(words)))
+        return self._framed(position, base, text_strip(_across(base), " · ".join(words)))
 
     def _overlay(self, position: int, window: str = "", opacity: float = 0.5, least: float = 0.25) -> bytes:
         """The plane with the evidence painted where it reaches the share `least` of its display range, as JPEG."""
         base, explanation = self._base(position, window), self.case.explanation
         painted = overlay(base, self._evidence(position), explanation.display_range, opacity=opacity, least=least)
-        strip = evidence_strip(base.shape[1], explanation.display_range, least, explanation.unit)
+        strip = evidence_strip(_across(base), explanation.display_range, least, explanation.unit)
         return self._framed(position, painted, strip)
 
     def _framed(self, position: int, picture: Bytes, strip: Bytes) -> bytes:
@@ -200,6 +200,11 @@ def _windows(pixels: Pixels | None) -> dict[str, tuple[float, float]]:
     array = pixels.array if pixels.array.ndim == 2 else pixels.array[:: max(1, len(pixels.array) // 16)]
     windows["auto"] = auto_window(array)  # one for the whole series, so that scrolling does not flicker
     return windows
+
+
+def _across(picture: Bytes) -> int:
+    """Width of the line below a picture."""
+    return max(int(picture.shape[1]), LEAST_WIDTH)
 
 
 def _jpeg(picture: Bytes) -> bytes:

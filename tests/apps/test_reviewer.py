@@ -172,7 +172,7 @@ def test_open_step_window_judge(app, folder, cases):
 def test_what_the_page_says_about_a_case(app, cases):
     said = everything(app(cases[3]))
     for words in (
-        "flagged", "uncalibrated score 0.82", "threshold 0.50 (Youden on 60 validation phantoms)", "at or above",
+        "flagged", "uncalibrated score 0.818", "threshold 0.50 (Youden on 60 validation phantoms)", "at or above",
         "7 to 8", "10 x 16 x 20", "the only series of the study", "CT localiser", "ImageType LOCALIZER", "shift 3",
         "Made for tests.", "m" * 64, "rescale", "gradcam", "Research use only",
     ):  # fmt: skip

@@ -13,8 +13,8 @@ from medcam.review.panel import MARGIN, STRIP, evidence_strip, framed, scale_bar
         (0.25, 648, 80, "2 cm"),  # a quarter of 162 mm is 40.5 mm: 20 mm are 80 pixels
         (1.0, 400, 100, "10 cm"),
         (0.04, 600, 125, "5 mm"),
-        (0.0002, 600, 100, "20 µm"),
-        (0.002, 500, 100, "200 µm"),
+        (0.0002, 600, 100, "20 um"),
+        (0.002, 500, 100, "0.2 mm"),
     ],
 )
 def test_scale_bar_by_hand(mm_per_pixel, width, pixels, words):
@@ -37,6 +37,13 @@ def test_the_picture_is_kept_pixel_by_pixel_and_letters_stand_around_it():
         assert (panel[region] != bare[region]).any(), letter
     other = framed(picture, ("L", "R", "A", "P"), 0.25)
     assert not np.array_equal(other[:, :MARGIN], panel[:, :MARGIN]), "the letters are the ones given"
+
+
+def test_a_narrow_picture_stands_in_the_middle_of_a_readable_line():
+    picture = np.full((300, 60), 200, np.uint8)
+    panel = framed(picture, ("R", "L", "", ""), 0.25, strip=np.zeros((STRIP, 420, 3), np.uint8))
+    assert panel.shape == (300 + 2 * MARGIN + STRIP, 420 + 2 * MARGIN, 3)
+    assert (panel[MARGIN : MARGIN + 300, MARGIN + 180 : MARGIN + 240] == 200).all()
 
 
 def test_the_bar_is_drawn_at_its_length():

@@ -172,9 +172,9 @@ def test_pixels_that_are_not_square_are_shown_at_their_true_shape(tmp_path, case
 
     from medcam.grid import Grid
 
-    grid = Grid.plane((120, 100), (3.0, 1.5), space="detector", mm_known=True)
+    grid = Grid.plane((120, 100), (1.5, 3.0), space="detector", mm_known=True)
     with Results.writer(tmp_path / "r") as results:
         case = make_case(results, "image", 1.0)
         pictures = Pictures(results, replace(case, grid=grid))
         shown = decoded(pictures.original(0, "auto"))
-    assert shown.shape[:2] == (INNER, round(INNER * 100 * 1.5 / (120 * 3.0)))
+    assert shown.shape[:2] == (round(INNER * 120 * 1.5 / (100 * 3.0)), INNER)
