@@ -98,10 +98,9 @@ class Results:
             held = lock(folder)
             try:
                 _create(folder)
-                results = cls(folder)
-                results._recover()
-                yield results
-                results.close()
+                with contextlib.closing(cls(folder)) as results:
+                    results._recover()
+                    yield results
             finally:
                 held.close()
 

@@ -16,18 +16,29 @@ def storage_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
-        if "full" not in str(error) and "disk I/O" not in str(error):
-            raise
-        raise ResultsError("disk-full", f"No space left for {folder}; free some and run again.") from error
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            message = f"No space left for {folder}; free some and run again: nothing finished is lost."
-            raise ResultsError("disk-full", message) from error
-        if error.errno in (errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EPERM):
-            raise ResultsError(
-                "not-writable", f"{folder} cannot be written ({error.strerror}); choose another."
-            ) from error
+        if any(word in str(error) for word in ("full", "disk I/O")):
+            raise _full(folder) from error
+        if any(word in str(error) for word in ("readonly", "unable to open")):
+            raise _forbidden(folder, "its databases cannot be opened") from error
         raise
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise _full(folder) from error
+        if error.errno in (errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EPERM, errno.EEXIST):
+            raise _forbidden(folder, error.strerror) from error
+        raise
+    except ResultsError as error:
+        if error.code == "storage-failed":  # from the decoding process, which knows no folder
+            raise _full(folder) from error
+        raise
+
+
+def _full(folder: Path) -> ResultsError:
+    return ResultsError("disk-full", f"No space left for {folder}; free some and run again: nothing finished is lost.")
+
+
+def _forbidden(folder: Path, why: str) -> ResultsError:
+    return ResultsError("not-writable", f"{folder} cannot be written ({why}); choose another.")
 
 
 def lock(folder: Path) -> sqlite3.Connection:
@@ -37,6 +48,8 @@ def lock(folder: Path) -> sqlite3.Connection:
         connection.execute("BEGIN EXCLUSIVE")
     except sqlite3.OperationalError as error:
         connection.close()
+        if "locked" not in str(error):
+            raise
         raise ResultsError(
             "results-locked", f"Another medcam is writing to {folder}; wait until it is done."
         ) from error
