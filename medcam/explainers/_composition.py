@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from medcam.explainers._layout import Axis, Dim, Layout, merge, plain, reshaped, single
+from medcam.explainers._layout import BATCH, Axis, Dim, Layout, merge, plain, reshaped, single
 
 Look = Callable[[Any], Layout | None]
 """From a tensor to its layout, None where it does not depend on the input (a weight)."""
 
-SAME = {"clone", "_to_copy", "detach", "alias", "contiguous", "_softmax", "_log_softmax", "native_dropout"}
+SAME = {"clone", "_to_copy", "detach", "alias", "contiguous", "_softmax", "_log_softmax", "_prelu_kernel"}
 REDUCTIONS = {"mean", "sum", "amax", "amin", "max", "min", "logsumexp", "var", "std", "prod"}
 
 PIECES = {"split", "split_with_sizes"}
@@ -142,10 +142,10 @@ def _cat(args: Sequence[Any], shape: Sequence[int], look: Look) -> Layout | None
 
 
 def _matrix(args: Sequence[Any], name: str, shape: Sequence[int], look: Look) -> Layout | None:
-    """(rows, channels) times a weight: the rows stay where they are."""
+    """(rows, features) times a weight: the rows stay where they are, cells among the features lose their place."""
     left, right = args[-2:] if name == "mm" else args[1:3]
     rows = look(left)
-    if rows is None or look(right) is not None or any(axis.source is not None for axis in rows[1]):
+    if rows is None or look(right) is not None or any(axis.source == BATCH for axis in rows[1]):
         return None
     return rows[0], plain(shape[1])
 

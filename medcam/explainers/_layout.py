@@ -90,9 +90,9 @@ def reshaped(layout: Layout, shape: Sequence[int]) -> Layout | None:
     """After a view; None where a placed axis would be cut in pieces (windows of a transformer)."""
     if tuple(math.prod(axis.size for axis in dim) for dim in layout) == tuple(shape):
         return layout
-    queue = [axis for dim in layout for axis in dim if axis.size > 1]
+    queue = [axis for dim in layout for axis in dim if axis.size > 1 or axis.source is not None]
     dims: list[Dim] = []
-    for size in shape:
+    for position, size in enumerate(shape):
         taken: list[Axis] = []
         while math.prod(axis.size for axis in taken) < size:
             if not queue:
@@ -107,5 +107,8 @@ def reshaped(layout: Layout, shape: Sequence[int]) -> Layout | None:
             taken.append(axis)
         if math.prod(axis.size for axis in taken) != size:
             return None
+        one_follows = position + 1 < len(shape) and shape[position + 1] == 1
+        while queue and queue[0].size == 1 and not (taken and one_follows):  # a single sample, frame or slice
+            taken.append(queue.pop(0))
         dims.append(tuple(taken) or plain(1))
     return tuple(dims) if not queue else None

@@ -13,6 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from medcam.explainers._composition import SAME
+from medcam.explainers._session import each_tensor
+
 
 def blank(shape: Sequence[int], like: Tensor) -> Tensor:
     """A tensor of `shape` that takes no memory."""
@@ -32,8 +35,10 @@ def run(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any])
         shape = list(args[0][0].shape)
         shape[along] = sum(part.shape[along] for part in args[0])
         return blank(shape, args[0][0])
-    if torch.Tag.pointwise in func.tags:  # type: ignore[attr-defined]  # an operator of torch
+    if name in SAME or torch.Tag.pointwise in func.tags:  # type: ignore[attr-defined]  # an operator of torch
         return _pointwise(func, name, args, kwargs)
+    if any(part in name for part in ("_pool", "_pad", "upsample")) and args[0].ndim > 3:
+        return _one_channel(func, args, kwargs)
     return func(*args, **kwargs)
 
 
@@ -50,6 +55,13 @@ def _convolved(args: tuple[Any, ...]) -> list[int]:
     if min(shape) < 1:
         raise RuntimeError(f"a convolution of {tuple(x.shape)} leaves nothing")
     return shape
+
+
+def _one_channel(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Of an operation that treats channels alike."""
+    first, *rest = args
+    result = func(first[:1, :1], *rest, **kwargs)
+    return each_tensor(result, lambda tensor: tensor.expand(*first.shape[:2], *tensor.shape[2:]))
 
 
 def _pointwise(func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
