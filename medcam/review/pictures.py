@@ -66,8 +66,8 @@ class Pictures:
                 self.note = f"Only key images: {error}"
         self.planes = tuple(_source_planes(case) if self._pixels else _key_planes(case))
         self.windows = _windows(self._pixels)
-        self.original = functools.lru_cache(256)(self._original)
-        self.overlay = functools.lru_cache(256)(self._overlay)
+        self.original = functools.lru_cache(128)(self._original)
+        self.overlay = functools.lru_cache(128)(self._overlay)
         self._base = functools.lru_cache(16)(self._shown)
         self._evidence = functools.lru_cache(16)(self._evidence_shown)
 

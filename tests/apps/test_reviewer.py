@@ -9,7 +9,7 @@ from streamlit.testing.v1 import AppTest
 
 from medcam.results import Results
 from medcam.review.pictures import Pictures
-from medcam.review.verdicts import all_verdicts, check_chain, first_read, verdicts_of
+from medcam.review.verdicts import all_verdicts, check_chain, first_read, lock_first_read, verdicts_of
 from tests.results_maker import PATIENT_ID, make_results
 
 APP = Path(__file__).resolve().parents[2] / "apps" / "reviewer"
@@ -270,3 +270,13 @@ def test_tampering_and_foreign_folders_are_said_on_the_page(app, folder, cases, 
     test = app(results=folder)
     test.query_params["case"] = "nobody"
     assert "no such case" in calm(test.run()).error[0].value
+
+
+def test_a_locked_read_goes_on_where_it_stopped(app, folder, cases):
+    lock_first_read(folder, cases[0].key, "A", "uncertain")
+    test = app(cases[0], "--hidden-first-read")
+    calm(test.text_input(key="reader").set_value("A").run())
+    assert len(pictures_of(test)) == 1
+    press(test, "reveal")
+    assert len(pictures_of(test)) == 2
+    assert "locked first read: uncertain" in everything(test)

@@ -178,3 +178,27 @@ def test_pixels_that_are_not_square_are_shown_at_their_true_shape(tmp_path, case
         pictures = Pictures(results, replace(case, grid=grid))
         shown = decoded(pictures.original(0, "auto"))
     assert shown.shape[:2] == (round(INNER * 120 * 1.5 / (100 * 3.0)), INNER)
+
+
+def test_originals_are_decoded_again_and_leave_nothing_behind(tmp_path, cases):
+    from dataclasses import replace
+
+    from medcam.readers import index
+
+    values = np.full((120, 100), 60, np.uint8)
+    values[60:75, 50:62] = 220
+    (tmp_path / "archive").mkdir()
+    Image.fromarray(values).save(tmp_path / "archive" / "film.png")
+    (series,) = index(tmp_path / "archive").used
+    case = replace(cases[0], key="decoded", grid=replace(cases[0].grid, patient_orientation=None))
+    with Results.writer(tmp_path / "r") as results:
+        results.keep_intake(index(tmp_path / "archive"))
+        results.add(case, series, {"key_0.png": png(values)})
+        pictures = Pictures(results, results.case("decoded"))
+        assert pictures.note == ""
+        shown = decoded(pictures.original(0, "auto")).mean(axis=-1)
+        bright = np.argwhere(shown > 128)
+        assert np.allclose(bright.min(axis=0), [60 * INNER / 120, 50 * INNER / 120], atol=3)
+        assert list((tmp_path / "r" / "staging").rglob("*.npy")) == [], "the decoded copy goes with the pictures"
+        (tmp_path / "archive" / "film.png").unlink()
+        assert "source-missing" in Pictures(results, case).note
