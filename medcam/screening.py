@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from medcam.scoring import Scorer
     from medcam.transforms import Prepared
 
+MOST_VALUES = 1 << 21
+"""Of one batch: eight pictures of 512 x 512, two volumes of 96 x 96 x 96. More would take memory and keep the model
+waiting for them."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -106,18 +110,19 @@ def screen(folder: Path, out: Path, options: Options | None = None, progress: Pr
     if not os.path.exists(folder):  # noqa: PTH110  # Path.exists raises where a parent may not be entered
         raise UsageError("no-folder", f"{folder} does not exist or may not be entered; give a folder of images.")
     if options.dry_run:
-        intake = _read(folder, None, options, progress)
+        intake = _read(folder, None, options, progress, ())
         tasks, _ = select(intake, pipelines, options.assume_anatomy)
         planned = tuple(f"{task.pipeline}: {_words(task)}" for task in tasks)
         return Outcome((), (), intake, planned, time.monotonic() - begun)
-    with Results.writer(out) as results:
-        intake = _read(folder, out, options, progress)
+    with Results.writer(out) as results, contextlib.ExitStack() as stack:
+        decoders = [stack.enter_context(Decoder()) for _ in range(options.workers)]  # each starts at its first file
+        intake = _read(folder, out, options, progress, decoders)
         tasks, declined = select(intake, pipelines, options.assume_anatomy)
         refusals = [_declined(results, one) for one in declined]
         results.keep_intake(intake)
         results.forget_refusals()
         results.refuse(refusals)
-        with _Run(results, options, progress) as run:
+        with _Run(results, options, progress, decoders) as run:
             for name, pipeline in pipelines.items():
                 run.pipeline(pipeline, bundles[name], models[name], [task for task in tasks if task.pipeline == name])
         return Outcome(tuple(run.rows), (*refusals, *run.failed), intake, (), time.monotonic() - begun)
@@ -126,16 +131,15 @@ def screen(folder: Path, out: Path, options: Options | None = None, progress: Pr
 class _Run(contextlib.ExitStack):
     """One screening into one results folder: what decodes, prepares and stores while the model works."""
 
-    def __init__(self, results: Results, options: Options, progress: Progress) -> None:
+    def __init__(self, results: Results, options: Options, progress: Progress, decoders: Sequence[Decoder]) -> None:
         super().__init__()
         self.rows: list[dict[str, Any]] = []
         self.failed: list[Refusal] = []
-        self._results, self._options, self._progress = results, options, progress
+        self._results, self._options, self._progress, self._decoders = results, options, progress, decoders
         self._left = options.limit
         self._scratch = results.folder / "staging" / "decoded"
         self._scratch.mkdir(exist_ok=True)
         self.callback(shutil.rmtree, self._scratch, ignore_errors=True)
-        self._decoders = [self.enter_context(Decoder()) for _ in range(options.workers)]
         self._preparing = self.enter_context(ThreadPoolExecutor(1, "medcam-prepare"))
         self._storing = self.enter_context(ThreadPoolExecutor(1, "medcam-store"))
 
@@ -282,14 +286,15 @@ def _pipelines(options: Options) -> dict[str, Pipeline]:
     return {name: replace(pipeline, uncertainty=options.uncertainty) for name, pipeline in pipelines.items()}
 
 
-def _read(folder: Path, out: Path | None, options: Options, progress: Progress) -> Intake:
+def _read(folder: Path, out: Path | None, options: Options, progress: Progress, decoders: Sequence[Decoder]) -> Intake:
     """The intake of a folder that holds at least one image, good or bad."""
     cache = out / "identifiers-headers.sqlite" if out is not None else None
     without = (out,) if out is not None else ()
-    intake = index(folder, cache=cache, workers=options.workers, progress=progress.stage("headers"), without=without)
+    tick = progress.stage("headers")
+    intake = index(folder, cache=cache, workers=options.workers, decoders=decoders, progress=tick, without=without)
     if not intake.series and not any(record.status == "refused" for record in intake.files):
         raise UsageError(
-            "no-images", f"{folder} holds no image that medcam can read ({len(intake.files)} other files)."
+            "no-images", f"{folder} holds no image that medcam can read (other files: {len(intake.files)})."
         )
     return intake
 
@@ -299,7 +304,8 @@ def _batches(ready: Iterator[_Ready], size: int) -> Iterator[list[_Ready]]:
     batch: list[_Ready] = []
     for one in ready:
         shape = tuple(one.prepared.tensor.shape)
-        if batch and (len(batch) == size or shape[0] > 1 or tuple(batch[0].prepared.tensor.shape) != shape):
+        most = max(1, min(size, MOST_VALUES // one.prepared.tensor.numel()))
+        if batch and (len(batch) >= most or shape[0] > 1 or tuple(batch[0].prepared.tensor.shape) != shape):
             yield batch
             batch = []
         batch.append(one)

@@ -1,7 +1,8 @@
 """The intake: walks a folder, reads every header once, and says of every file and series what became of it."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
@@ -23,6 +24,7 @@ def index(
     *,
     cache: Path | None = None,
     workers: int = 2,
+    decoders: Sequence[Decoder] = (),
     progress: Callable[[int, int], None] | None = None,
     without: Collection[Path] = (),
 ) -> Intake:
@@ -31,6 +33,7 @@ def index(
     Args:
         cache: an SQLite file for the headers, made if missing; it holds identifiers and is readable by its owner only.
         workers: how many subprocesses parse headers.
+        decoders: subprocesses to use instead of new ones; the caller closes them.
         progress: called with (files done, files in all).
         without: folders and files that are left out in silence, such as a results folder.
 
@@ -39,7 +42,9 @@ def index(
     """
     root = Path(folder).absolute()
     found = list(walk(root, {Path(path).absolute() for path in (*without, *([cache] if cache else []))}))
-    headers, records = _headers([item for item in found if isinstance(item, Found)], cache, workers, progress)
+    with ExitStack() as ours:
+        parsers = decoders or [ours.enter_context(Decoder()) for _ in range(max(workers, 1))]
+        headers, records = _headers([item for item in found if isinstance(item, Found)], cache, parsers, progress)
     records.update((item.path, item) for item in found if isinstance(item, FileRecord))
     return assemble(root, headers, records)
 
@@ -52,7 +57,10 @@ def assemble(root: Path, headers: list[Header], records: dict[str, FileRecord]) 
 
 
 def _headers(
-    files: list[Found], cache: Path | None, workers: int, progress: Callable[[int, int], None] | None
+    files: list[Found],
+    cache: Path | None,
+    decoders: Sequence[Decoder],
+    progress: Callable[[int, int], None] | None,
 ) -> tuple[list[Header], dict[str, FileRecord]]:
     """Headers of the files that have one, and the fate of the others, by path."""
     headers: list[Header] = []
@@ -78,7 +86,7 @@ def _headers(
                 unknown.append(file)
             else:
                 keep(outcome)
-        for batch, outcomes in _parsed(unknown, workers):
+        for batch, outcomes in _parsed(unknown, decoders):
             for file, outcome in zip(batch, outcomes, strict=True):
                 known.put(file.path, file.size_bytes, file.mtime_ns, outcome)
                 keep(outcome)
@@ -86,10 +94,9 @@ def _headers(
     return headers, records
 
 
-def _parsed(files: list[Found], workers: int) -> Iterator[tuple[list[Found], list[Header | FileRecord]]]:
-    """Batches of files with their outcomes, from up to `workers` subprocesses."""
+def _parsed(files: list[Found], decoders: Sequence[Decoder]) -> Iterator[tuple[list[Found], list[Header | FileRecord]]]:
+    """Batches of files with their outcomes, each from whichever subprocess is idle."""
     batches = [files[start : start + BATCH] for start in range(0, len(files), BATCH)]
-    decoders = [Decoder() for _ in range(min(max(workers, 1), len(batches)))]
     idle: SimpleQueue[Decoder] = SimpleQueue()
     for decoder in decoders:
         idle.put(decoder)
@@ -101,15 +108,11 @@ def _parsed(files: list[Found], workers: int) -> Iterator[tuple[list[Found], lis
         finally:
             idle.put(decoder)
 
-    if not batches:
-        return
     pool = ThreadPoolExecutor(len(decoders), thread_name_prefix="medcam-index")
     try:
         yield from zip(batches, pool.map(parse, batches), strict=True)
     finally:
-        for decoder in decoders:
-            decoder.close()
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown(wait=False, cancel_futures=True)  # whoever closes the decoders ends what still runs
 
 
 def _series(headers: list[Header]) -> list[SeriesRecord]:
