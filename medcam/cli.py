@@ -63,7 +63,10 @@ def sample_data(
 def index(
     folder: Annotated[Path, typer.Argument(help="Any folder, any depth.")],
     as_json: Annotated[bool, typer.Option("--json", help="The whole intake as JSON on standard output.")] = False,
-    workers: Annotated[int, typer.Option(help="Parsing processes.")] = 2,
+    include_identifiers: Annotated[
+        bool, typer.Option(help="With --json: names, numbers and UIDs too. Off by default.")
+    ] = False,
+    workers: Annotated[int, typer.Option(help="Parsing processes.", min=1)] = 2,
 ) -> None:
     """Say what a folder holds: every file and series, used, skipped or refused, each with its reason."""
     from medcam.readers import index as read_index
@@ -71,6 +74,7 @@ def index(
     with _progress() as progress:
         intake = read_index(folder, workers=workers, progress=progress.stage("reading headers"))
     if as_json:
+        intake = intake if include_identifiers else intake.without_identifiers()
         sys.stdout.write(json.dumps(intake.to_dict(), indent=1) + "\n")
         return
     in_series = {path for one in intake.series for path in one.files}
@@ -78,7 +82,10 @@ def index(
         if record.reason is not None and record.path not in in_series:
             _say(f"{record.status:8} {record.path}  {record.reason}")
     for one in intake.series:
-        _say(f"{one.status:8} {one.description} ({len(one.files)} files)" + (f"  {one.reason}" if one.reason else ""))
+        _say(
+            f"{one.status:8} {one.description} ({_count(len(one.files), 'file')})"
+            + (f"  {one.reason}" if one.reason else "")
+        )
     for name, counts in intake.counts().items():
         _say(f"{name}: " + ", ".join(f"{count} {status}" for status, count in counts.items()))
 
@@ -94,7 +101,7 @@ def screen(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     batch_size: Annotated[int, typer.Option(help="Images or tiles per forward pass.", min=1)] = 8,
     workers: Annotated[int, typer.Option(help="Parsing and decoding processes.", min=1)] = 2,
-    limit: Annotated[int | None, typer.Option(help="Stop after so many series.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Stop after so many new series.", min=1)] = None,
     dry_run: Annotated[bool, typer.Option(help="Say what would be scored, and score nothing.")] = False,
     force: Annotated[bool, typer.Option(help="Score again what is already there.")] = False,
     copy_pixels: Annotated[bool, typer.Option(help="Keep the source's pixels in the results folder.")] = False,
@@ -138,7 +145,9 @@ def explain(
     model: Annotated[str, typer.Option(help="A bundle's folder, or module:factory of your own model.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the map (.nii.gz, .png) and its description (.json).")],
     method: Annotated[str, typer.Option(help="See medcam list methods.")] = "gradcam",
-    target: Annotated[str, typer.Option(help="predicted, all, or the number of a class.")] = "predicted",
+    target: Annotated[
+        str, typer.Option(help="predicted, all, a label of the bundle, or the number of a class.")
+    ] = "predicted",
     layer: Annotated[str, typer.Option(help="A module's name; auto takes the last map before pooling.")] = "auto",
     transform: Annotated[str | None, typer.Option(help="For a model that is not a medcam bundle.")] = None,
     trust_code: Annotated[bool, typer.Option(help="Needed for module:factory and for bundles that run code.")] = False,
@@ -182,7 +191,7 @@ def report(
             found, wanted, out, include_identifiers=include_identifiers, cases=case, progress=progress.stage("reports")
         )
     found.close()
-    _say(f"{len(paths)} files in {out}")
+    _say(f"{_count(len(paths), 'file')} in {out}")
 
 
 @app.command("list")
@@ -215,6 +224,10 @@ def _pair(text: str) -> tuple[str, str]:
     if not sign or not value:
         raise UsageError("bad-model", f"--model takes PIPELINE=BUNDLE, not {text!r}.")
     return name, value
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" + ("s" if number != 1 else "")
 
 
 def _finish(incomplete: bool) -> int:

@@ -3,16 +3,24 @@
 import json
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medcam.errors import ModelError, UsageError
-from medcam.explainers import explain
+from medcam.explainers import Explained, explain
 from medcam.explainers._picture import write_nifti
-from medcam.models import load_bundle, load_model
+from medcam.models import Card, load_bundle, load_model
+from medcam.plugins import near
 from medcam.readers import Decoder, index
 from medcam.study import Series
 from medcam.transforms import compose, prepare
+
+if TYPE_CHECKING:
+    from torch import nn
+
+WORDS = ("predicted", "all")
+"""Targets that are no class."""
 
 
 def explain_file(
@@ -25,53 +33,53 @@ def explain_file(
         model: a bundle's folder, or "module:factory".
         out: folder for what is written.
         method: a member of the explainers' shelf.
-        target: "predicted", "all" or a class number.
+        target: "predicted", "all", a class number or a bundle's label. Of a bundle with one label the first two
+            mean that label, whether or not it is predicted.
         layer: a module's name, or "auto".
         transform: a member of the transforms' shelf, where the model is no medcam bundle.
         trust_code: allow code of the model's own.
 
     Returns:
-        list[Path]: evidence as NIfTI, a picture, and a description with scores and geometry.
+        list[Path]: for each map the evidence as NIfTI, a picture, and a description with scores and geometry.
 
     Raises:
         UsageError: the file is not exactly one image that can be read.
         ModelError, ExplainError: the model or the map cannot be had.
     """
+    subject = _subject(model, transform, trust_code)
+    chosen, head = _targets(target, subject.card), "auto" if subject.card is None else subject.card.head
     with tempfile.TemporaryDirectory() as scratch, Decoder() as decoder:
-        series = _one_series(file)
+        series = _one_series(file, decoder)
         pixels = decoder.pixels(series, Path(scratch))
-        network, name, options = _model(model, transform, trust_code)
-        prepared = prepare(pixels, compose(name, series.facts, **options))
-        chosen: Any = target if target in ("predicted", "all") else _class(target)
-        explained = explain(network, prepared.tensor, method, chosen, layer, grids=prepared.grids)
-        out.mkdir(parents=True, exist_ok=True)
-        written = []
-        for row in range(len(prepared.grids)):
-            for rank in range(explained.scores.shape[1]):
-                record = explained.sample(row, rank)
-                stem = f"{file.stem}_{method}_{record.target}" + (f"_tile{row}" if len(prepared.grids) > 1 else "")
-                stem = "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in stem)
-                write_nifti(out / f"{stem}.nii.gz", record)
-                explained.save(out / f"{stem}.png", row, rank)
-                facts = record.to_dict({}) | {"score": float(explained.scores[row, rank]), "steps": prepared.steps}
-                (out / f"{stem}.json").write_text(json.dumps(facts, indent=1) + "\n")
-                written += [out / f"{stem}{suffix}" for suffix in (".nii.gz", ".png", ".json")]
-        return written
+        prepared = prepare(pixels, compose(subject.transform, series.facts, **subject.options))
+    explained = explain(subject.network, prepared.tensor, method, chosen, layer, head=head, grids=prepared.grids)
+    out.mkdir(parents=True, exist_ok=True)
+    written = []
+    for row in range(len(prepared.grids)):
+        for rank in range(explained.scores.shape[1]):
+            record = explained.sample(row, rank, _name(explained, row, rank, subject.card))
+            stem = f"{file.stem}_{method}_{record.target}" + (f"_tile{row}" if len(prepared.grids) > 1 else "")
+            stem = "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in stem)
+            volume, picture, description = (out / f"{stem}{suffix}" for suffix in (".nii.gz", ".png", ".json"))
+            write_nifti(volume, record)
+            explained.save(picture, row, rank)
+            stored = {"evidence": volume.name, "explained": float(explained.scores[row, rank]), "steps": prepared.steps}
+            description.write_text(json.dumps(record.to_dict({}) | stored, indent=1) + "\n")
+            written += [volume, picture, description]
+    return written
 
 
-def _one_series(file: Path) -> Series:
-    intake = index(file)
-    if len(intake.used) == 1:
-        return intake.used[0]
-    reasons = [str(one.reason) for one in intake.series if one.reason is not None]
-    reasons += [str(one.reason) for one in intake.files if one.reason is not None]
-    why = f" ({'; '.join(reasons[:3])})" if reasons and not intake.used else ""
-    message = f"{file} holds {len(intake.used)} images or series{why}; name one image, or the folder of one series."
-    raise UsageError("not-one-image", message)
+@dataclass(frozen=True)
+class _Subject:
+    """A network, how its input is made, and the card that names its outputs, if there is one."""
+
+    network: "nn.Module"
+    transform: str
+    options: Mapping[str, Any]
+    card: Card | None
 
 
-def _model(spec: str, transform: str | None, trust_code: bool) -> tuple[Any, str, Mapping[str, Any]]:
-    """The network, and how its input is made."""
+def _subject(spec: str, transform: str | None, trust_code: bool) -> _Subject:
     if ":" in spec and not Path(spec).is_dir():
         if not trust_code:
             raise UsageError("needs-trust", f"{spec} runs its own code; say --trust-code if it is yours.")
@@ -79,17 +87,48 @@ def _model(spec: str, transform: str | None, trust_code: bool) -> tuple[Any, str
             raise UsageError(
                 "needs-transform", "Say how the input is made: --transform xray, ct, ultrasound, histology."
             )
-        return load_model(spec, trust_code=trust_code), transform, {}
+        return _Subject(load_model(spec, trust_code=trust_code), transform, {}, None)
     try:
         bundle = load_bundle(spec, trust_code=trust_code)
     except ModelError:
         if transform is None:
             raise
-        return load_model(spec, trust_code=trust_code), transform, {}
-    return bundle.model, transform or bundle.card.transform, bundle.card.transform_options if transform is None else {}
+        return _Subject(load_model(spec, trust_code=trust_code), transform, {}, None)
+    own = bundle.card.transform_options if transform is None else {}
+    return _Subject(bundle.model, transform or bundle.card.transform, own, bundle.card)
 
 
-def _class(target: str) -> int:
-    if not target.isdecimal():
-        raise UsageError("bad-target", f"--target is predicted, all or a class number, not {target!r}.")
-    return int(target)
+def _targets(said: str, card: Card | None) -> Any:
+    """What `explain` shall explain: numbers are those of its heads, where a single logit has classes 0 and 1."""
+    labels = card.labels if card is not None else ()
+    if len(labels) == 1 and said in (*WORDS, *labels):
+        return 1
+    if said in WORDS:
+        return said
+    if said in labels:
+        return labels.index(said)
+    if said.isdecimal():
+        return int(said)
+    known = f" {near(said, list(labels))}" if labels else ""
+    raise UsageError("bad-target", f"--target is predicted, all, a class number or a label, not {said!r}.{known}")
+
+
+def _name(explained: Explained, row: int, rank: int, card: Card | None) -> str | None:
+    """What an explained output is called, if a card says so."""
+    index = explained.targets.classes[row][rank]
+    if card is None or index is None:
+        return None
+    if card.head == "single-logit":
+        return card.labels[0] if index else f"not {card.labels[0]}"
+    return card.labels[index]
+
+
+def _one_series(file: Path, decoder: Decoder) -> Series:
+    intake = index(file, decoders=[decoder])
+    if len(intake.used) == 1:
+        return intake.used[0]
+    reasons = [str(one.reason) for one in intake.series if one.reason is not None]
+    reasons += [str(one.reason) for one in intake.files if one.reason is not None]
+    why = f" ({'; '.join(reasons[:3])})" if reasons and not intake.used else ""
+    message = f"{file} holds {len(intake.used)} images or series{why}; name one image, or the folder of one series."
+    raise UsageError("not-one-image", message)

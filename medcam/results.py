@@ -366,15 +366,16 @@ def stamp(series: Series, fresh: bool = False) -> str:
 
 
 def _refuse_foreign(folder: Path) -> None:
-    """Never write among somebody's own files."""
-    if not (folder / MARK).exists() and folder.is_dir() and {path.name for path in folder.iterdir()} - _BEGINNINGS:
+    """Never write among somebody's own files, nor into another layout."""
+    if (folder / MARK).exists():
+        check_layout(folder)
+    elif folder.is_dir() and {path.name for path in folder.iterdir()} - _BEGINNINGS:
         raise ResultsError("not-results", f"{folder} holds other files; choose a new or empty folder for results.")
 
 
 def _create(folder: Path) -> None:
     """Make what is missing of a new folder; one whose making was interrupted is completed."""
     if (folder / MARK).exists():
-        check_layout(folder)
         if not (folder / "identifiers.sqlite").exists():
             message = "The identifiers of this results folder were removed; screen into a new folder."
             raise ResultsError("identifiers-removed", message)

@@ -25,7 +25,7 @@ def storage_errors(folder: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise _full(folder) from error
         if error.errno in (errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EPERM, errno.EEXIST):
-            raise _forbidden(folder, error.strerror) from error
+            raise _forbidden(folder, error.strerror or "not allowed") from error
         raise
     except ResultsError as error:
         if error.code == "storage-failed":  # from the decoding process, which knows no folder

@@ -1,7 +1,7 @@
 """What was found in a folder: files, series and studies, each with its place in space and the reason for its fate."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -125,6 +125,10 @@ class Intake(Record):
         """The series that can be loaded, in a stable order."""
         return tuple(record.series for record in self.series if record.series is not None)
 
+    def without_identifiers(self) -> "Intake":
+        """The same intake with nobody's name, numbers or UIDs; paths are kept."""
+        return replace(self, series=tuple(_anonymous(record) for record in self.series))
+
     def counts(self) -> dict[str, dict[str, int]]:
         """How many files and series were used, skipped and refused."""
         totals: dict[str, dict[str, int]] = {}
@@ -133,6 +137,15 @@ class Intake(Record):
                 status: sum(r.status == status for r in records) for status in ("used", "skipped", "refused")
             }
         return totals
+
+
+def _anonymous(record: SeriesRecord) -> SeriesRecord:
+    series = record.series
+    if series is not None:
+        files = tuple(replace(file, sop_instance_uid="") for file in series.files)
+        grid = replace(series.grid, frame_of_reference=None)
+        series = replace(series, files=files, grid=grid, identifiers=Identifiers())
+    return replace(record, identifiers=Identifiers(), series=series)
 
 
 @dataclass(frozen=True)

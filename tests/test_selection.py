@@ -37,7 +37,11 @@ def chest(modality, *where, **facts):
 
 def left(status, code, study="1", description="CT, 3 files"):
     return SeriesRecord(
-        status, description, (f"/archive/{study}/{code}",), identifiers=Identifiers(study_uid=study), reason=Reason(code)
+        status,
+        description,
+        (f"/archive/{study}/{code}",),
+        identifiers=Identifiers(study_uid=study),
+        reason=Reason(code),
     )
 
 
@@ -108,7 +112,11 @@ def test_tags_are_read_whatever_their_case_and_padding():
 
 
 def test_what_the_operator_vouches_for_fills_silence_and_never_overrules_a_tag():
-    silent, head, lateral = used("CT", "1"), used("CT", "2", BodyPartExamined="HEAD"), chest("DX", "3", ViewPosition="LL")
+    silent, head, lateral = (
+        used("CT", "1"),
+        used("CT", "2", BodyPartExamined="HEAD"),
+        chest("DX", "3", ViewPosition="LL"),
+    )
     half = chest("DX", "4", ViewPosition="")
     tasks, declined = selected(silent, head, lateral, half, assume="Chest")
     assert {task.series.identifiers.study_uid for task in tasks} == {"1", "4"}

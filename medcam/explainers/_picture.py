@@ -67,6 +67,7 @@ def write_nifti(path: Path, explanation: Explanation) -> None:
     grid, values = explanation.grid, explanation.evidence
     volume = values if values.ndim == 3 else values[None]
     image = nibabel.Nifti1Image(volume.astype(np.float32), grid.matrix)  # type: ignore[no-untyped-call]  # untyped
-    image.header["sform_code"] = 1 if grid.space == "patient" else 0
+    image.header["sform_code"] = 1 if grid.space == "patient" else 2  # 2: a space of its own, not the scanner's
+    image.header["xyzt_units"] = 2 if grid.mm_known else 0  # mm, or unknown
     image.header["descrip"] = f"medcam {explanation.method} {explanation.unit}".encode()[:79]
     nibabel.save(image, path)
