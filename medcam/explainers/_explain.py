@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from medcam.errors import ExplainError, UsageError
 from medcam.explainers import SHELF
 from medcam.explainers._alignment import align
+from medcam.explainers._arrangement import Arrangement
 from medcam.explainers._capture import Capture, Tap
 from medcam.explainers._layer import find
 from medcam.explainers._result import Explained
@@ -96,6 +97,7 @@ def explain(
         resolved = resolve(capture.output, len(x), targets, head)
         view = View(capture, tap, resolved.scalars, arrangement.rows)
         maps = {one.name: arrangement.evidence(one.maps(view), len(x)).detach() for one in methods}
+        logits = _logits(view, arrangement, len(x)) if any(one.unit == "logit" for one in methods) else None
         output, scores = _detached(capture.output), resolved.scalars.detach()
     results = {}
     for one in methods:
@@ -111,6 +113,7 @@ def explain(
             tap=tap,
             arrangement=arrangement,
             alignment=alignment,
+            logits=logits if one.unit == "logit" else None,
             images=x.detach(),
             notes=(*notes, *resolved.notes),
             flags=_flags(evidence, one),
@@ -144,6 +147,13 @@ def _input(x: Tensor, grid: Grid | None, grids: Sequence[Grid] | None) -> tuple[
     if len(places) != len(x) or any(place.shape != space for place in places):
         raise UsageError("bad-grid", f"One grid of shape {space} is needed for each of the {len(x)} samples.")
     return x, places
+
+
+def _logits(view: View, arrangement: Arrangement, batch: int) -> Tensor:
+    """(B, K, 2): how many logits all cells together speak for, and against, each target."""
+    targets = range(view.scalars.shape[1])
+    cells = arrangement.evidence(torch.stack([view.logits(target) for target in targets], dim=1), batch).flatten(2)
+    return torch.stack([cells.clamp(min=0).sum(2), -cells.clamp(max=0).sum(2)], dim=2).detach()
 
 
 def _finite(output: Any, x: Tensor) -> None:

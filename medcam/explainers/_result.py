@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -40,6 +39,9 @@ class Explained:
     tap: Tap
     arrangement: Arrangement
     alignment: Alignment
+    logits: Tensor | None
+    """(B, K, 2): logits that the cells speak for and against each target in total, to first order; None where the
+    method's unit is not the logit."""
     images: Tensor
     """(B, C, *space): what the model saw."""
     notes: tuple[str, ...] = ()
@@ -104,8 +106,21 @@ class Explained:
         return torch.from_numpy(np.stack(moved)).to(self.evidence.device)
 
     def display_range(self, sample: int) -> tuple[float, float]:
-        """Evidence shown as no colour and full colour: one range for all targets, slices and frames of a sample."""
-        return display_range(self.evidence[sample].float().cpu().numpy(), self.unit)
+        """Evidence shown as no colour and full colour: one range for all targets, slices and frames of a sample.
+
+        Full colour is the strongest evidence for a target, unless that is little: where all cells together speak for
+        it with less than one logit, or more speaks against it, colours fade, so that a healthy image stays pale.
+        """
+        return self._range(self.evidence[sample], None if self.logits is None else self.logits[sample])
+
+    @staticmethod
+    def _range(maps: Tensor, logits: Tensor | None) -> tuple[float, float]:
+        """Of maps (K, *grid) and what they speak for and against in total (K, 2)."""
+        top, strength = float(maps.max()), 1.0
+        if logits is not None:
+            speaks_for, against = logits[logits[:, 0].argmax()].tolist()
+            strength = min(1.0, speaks_for) * speaks_for / max(speaks_for + against, 1e-12)
+        return 0.0, top / max(strength, 1e-6) if top > 0 else float(maps.abs().max())
 
     def display(self) -> Tensor:
         """(B, K, *grid) in [0, 1], for the eye, never for numbers."""
@@ -144,18 +159,19 @@ class Explained:
             ExplainError: the placements do not fit the rows.
         """
         maps = self.evidence[:, target].float().cpu().numpy()
-        space = self.images.shape[2:]
-        evidence, grid = stitch(maps, placements, self.alignment, whole, space, overlap=overlap)
+        evidence, grid = stitch(maps, placements, self.alignment, whole, self.images.shape[2:], overlap=overlap)
         flagged = {flag for (_, k), flags in self.flags.items() if k == target for flag in flags}
-        notes = (f"{len(maps)} parts", *sorted(f"in some parts {flag}" for flag in flagged))
-        shown = display_range(evidence[None], self.unit)
+        logits = None
+        if self.logits is not None:
+            weights = torch.tensor([placement.weight for placement in placements]).to(self.logits)
+            logits = (weights[:, None] * self.logits[:, target]).sum(dim=0, keepdim=True)
         return replace(
             self.sample(0, target, name),
             evidence=evidence,
             grid=grid,
             input_grid=whole,
-            display_range=shown,
-            notes=(*self.notes, *notes),
+            display_range=self._range(torch.from_numpy(evidence)[None], logits),
+            notes=(*self.notes, f"{len(maps)} parts", *sorted(f"in some parts {flag}" for flag in flagged)),
         )
 
     def save(self, path: str | Path, sample: int = 0, target: int = 0) -> Path:
@@ -191,16 +207,3 @@ class Explained:
         said = "".join(f"\n  {note}" for note in self.notes)
         flagged = "".join(f"\n  sample {b}, target {k}: {'; '.join(why)}" for (b, k), why in self.flags.items())
         return f"{self.method} at {self.layer}: evidence {shape} in {self.unit}; {self.alignment}{said}{flagged}"
-
-
-def display_range(maps: npt.NDArray[Any], unit: Unit) -> tuple[float, float]:
-    """Evidence (K, *grid) of one study shown as no colour and full colour.
-
-    Full colour is the strongest evidence of either sign, so that what little speaks for a finding in a healthy image
-    stays pale. Evidence in logits fades further where all of it together makes less than one logit.
-    """
-    top = float(np.abs(maps).max())
-    if unit == "logit" and top > 0:
-        most = float(np.clip(maps, 0, None).reshape(len(maps), -1).sum(1).max())  # of the K targets
-        top /= min(1.0, max(most, 1e-6))
-    return 0.0, top

@@ -38,6 +38,10 @@ class View:
             self._gradients[target] = self.rows(gradient).float()
         return self._gradients[target]
 
+    def logits(self, target: int) -> Tensor:
+        """(rows, *s): logits that each cell adds to the score of target k, to first order (gradient x activation)."""
+        return (self.activation * self.gradient(target)).sum(dim=1)
+
 
 class Method(ABC):
     """One explanation method. Instances hold settings only."""

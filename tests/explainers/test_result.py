@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from medcam.errors import UsageError
 from medcam.explainers import Explained, explain
@@ -80,15 +81,48 @@ def test_one_display_range_for_all_targets_and_frames_of_a_sample() -> None:
 
 
 def test_a_healthy_image_is_not_painted_hot() -> None:
-    """Ten logits of evidence are shown in full colour; a tenth of a logit stays pale, more so beside evidence against."""
+    """Cells of a single-channel map, worked out by hand: each tells its value, less where little speaks for."""
+    head = nn.Linear(1, 1, bias=False)
+    model = nn.Sequential(nn.Conv2d(1, 1, 1, bias=False), nn.AdaptiveAvgPool2d(1), nn.Flatten(), head)
+    nn.init.ones_(model[0].weight)
+    nn.init.constant_(head.weight, 64.0)  # of 8 x 8 cells: the logit is the sum of the image
+    sick, faint, healthy = torch.zeros(3, 1, 1, 8, 8)
+    sick[0, 0, 2, 2] = 10.0
+    faint[0, 0, 2, 2] = 0.25
+    healthy[0, 0, 2, 2], healthy[0, 0, 5, 5] = 2.0, -8.0
+    x = torch.cat([sick, faint, healthy])
+    for method in ("gradcam", "hirescam", "layercam"):
+        explained = explain(model, x, method, targets=1, layer="0")
+        assert explained.logits[:, 0].tolist() == [[10.0, 0.0], [0.25, 0.0], [2.0, 8.0]]
+        assert explained.display().amax((1, 2, 3)).tolist() == pytest.approx([1.0, 0.25, 0.2])
+
+
+def test_a_lesion_is_painted_whatever_the_pooling() -> None:
+    """With log-sum-exp pooling Grad-CAM's cells do not add up to the logit, but the lesion is no less evident."""
+
+    class LogSumExp(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.map = nn.Conv2d(1, 1, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.logsumexp(self.map(x), (2, 3))
+
+    model = LogSumExp()
+    nn.init.ones_(model.map.weight)
+    nn.init.zeros_(model.map.bias)
+    x = torch.full((2, 1, 32, 32), -12.0)
+    x[0, 0, 10:12, 10:12] = 5.0
+    shown = explain(model, x, targets=1).display()
+    assert shown[0].max() > 0.99
+    assert shown[1].max() == 0
+
+
+def test_without_any_evidence_the_range_is_not_empty_and_nothing_is_shown() -> None:
     explained = explain(Linear(classes=1).eval(), torch.randn(1, 1, 16, 16), targets=1)
-    strong = torch.zeros_like(explained.evidence)
-    strong[0, 0, 1, 1] = 10.0
-    faint = strong / 100
-    against = faint.clone()
-    against[0, 0, 3, 3] = -8.0
-    for evidence, hottest in ((strong, 1.0), (faint, 0.1), (against, 0.00125)):
-        assert float(replace(explained, evidence=evidence).display().max()) == pytest.approx(hottest)
+    against = replace(explained, evidence=-explained.evidence.abs())
+    assert against.display_range(0)[1] == pytest.approx(float(explained.evidence.abs().max()))
+    assert against.display().max() == 0
 
 
 def test_record_survives_storage() -> None:
