@@ -113,31 +113,35 @@ def _key_images(
         window = None if pixels.colour else pixels.window or display.auto_window(pixels.array)
         image = KeyImage(None, "image.png", window, "the whole image")
         return (image,), {image.file: display.png(display.to_bytes(pixels.array, window))}
-    indices = list(dict.fromkeys(region.peak[0] for region in found))[:MOST_KEY_IMAGES]
-    indices = indices or [_strongest(explanation, series.grid)]
-    window = None if pixels.colour else _volume_window(pixels, indices[0])
+    shown = _planes(explanation, series.grid, found)
+    window = None if pixels.colour else _volume_window(pixels, next(iter(shown)))
     word = "frame" if series.kind == "cine" else "slice"
     images, pictures = [], {}
-    for rank, index in enumerate(indices):
-        place = "strongest evidence" if rank == 0 else f"evidence region {rank + 1}"
-        image = KeyImage(
-            index, f"{word}_{index:04d}.png", window, f"{word} {index + 1} of {series.grid.shape[0]}, {place}"
-        )
-        images.append(image)
-        pictures[image.file] = display.png(display.to_bytes(pixels.plane(index), window))
+    for index, why in shown.items():
+        caption = f"{word} {index + 1} of {series.grid.shape[0]}, {why}"
+        images.append(KeyImage(index, f"{word}_{index:04d}.png", window, caption))
+        pictures[images[-1].file] = display.png(display.to_bytes(pixels.plane(index), window))
     return tuple(images), pictures
+
+
+def _planes(explanation: Explanation, source: Grid, found: tuple[Region, ...]) -> dict[int, str]:
+    """The slices or frames to show, and what is there."""
+    shown: dict[int, str] = {}
+    for number, region in enumerate(found, start=1):
+        shown.setdefault(region.peak[0], "strongest evidence" if number == 1 else f"evidence region {number}")
+    if shown:
+        return dict(list(shown.items())[:MOST_KEY_IMAGES])
+    if explanation.evidence.max() <= 0:
+        return {source.shape[0] // 2: "in the middle: no evidence for the finding anywhere"}
+    cell = np.unravel_index(int(explanation.evidence.argmax()), explanation.evidence.shape)
+    at = source.index(explanation.grid.position([float(i) for i in cell]))
+    return {int(np.clip(np.rint(at[0]), 0, source.shape[0] - 1)): "strongest evidence, too weak for a region"}
 
 
 def _volume_window(pixels: Pixels, index: int) -> tuple[float, float]:
     if pixels.unit == "HU":
         return display.WINDOWS["lung"]
     return pixels.window or display.auto_window(pixels.plane(index))
-
-
-def _strongest(explanation: Explanation, source: Grid) -> int:
-    cell = np.unravel_index(int(explanation.evidence.argmax()), explanation.evidence.shape)
-    at = source.index(explanation.grid.position([float(i) for i in cell]))
-    return int(np.clip(np.rint(at[0]), 0, source.shape[0] - 1))
 
 
 def slide_overview(pixels: Pixels) -> tuple[npt.NDArray[np.uint8], Grid]:

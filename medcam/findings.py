@@ -149,7 +149,7 @@ class Provenance(Record):
     model_version: str
     model_hash: str
     source_hash: str
-    """SHA-256 over the source files' bytes, in array order."""
+    """SHA-256 over the SHA-256 of each source file, in array order."""
     steps: tuple[str, ...]
     """From stored value to model input, in order."""
     device: str
