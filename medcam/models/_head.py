@@ -16,15 +16,17 @@ class Head(nn.Module):
     cold.
     """
 
-    def __init__(self, spatial_dims: int, in_channels: int, out_channels: int, pooling: str = "mean") -> None:
+    def __init__(
+        self, spatial_dims: int, in_channels: int, out_channels: int, pooling: str = "mean", sharpness: float = 1.0
+    ) -> None:
         super().__init__()
         self.map: nn.Module = Conv[Conv.CONV, spatial_dims](in_channels, out_channels, kernel_size=1, bias=False)
         self.bias = nn.Parameter(torch.zeros(out_channels))
         # nearly all cells are healthy: they start out speaking against the class (the prior of Lin et al., 2017)
         nn.init.normal_(self.map.weight, mean=-2 / in_channels, std=0.5 / in_channels)
-        self.pooling = pooling
+        self.pooling, self.sharpness = pooling, sharpness
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """(B, C, *space) to logits (B, K)."""
         evidence = self.map(features)  # (B, K, *space)
-        return pool(evidence, self.pooling, tuple(range(2, evidence.ndim))) + self.bias
+        return pool(evidence, self.pooling, tuple(range(2, evidence.ndim)), self.sharpness) + self.bias

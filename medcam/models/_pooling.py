@@ -7,7 +7,7 @@ import torch
 POOLINGS = ("mean", "max", "log-mean-exp", "log-sum-exp")
 
 
-def pool(logits: torch.Tensor, how: str, dims: tuple[int, ...]) -> torch.Tensor:
+def pool(logits: torch.Tensor, how: str, dims: tuple[int, ...], sharpness: float = 1.0) -> torch.Tensor:
     """Pool over `dims`.
 
     Args:
@@ -15,6 +15,7 @@ def pool(logits: torch.Tensor, how: str, dims: tuple[int, ...]) -> torch.Tensor:
         how: "mean"; "max"; "log-mean-exp", between the two whatever the number of parts; "log-sum-exp", which grows
             with the number of positive parts, as the odds of "at least one of them" do (Pinheiro & Collobert, 2015).
         dims: axes to pool away.
+        sharpness: of the two smooth poolings; the greater, the nearer to "max", and the less many weak parts add up.
 
     Raises:
         ValueError: there is no such pooling.
@@ -24,7 +25,8 @@ def pool(logits: torch.Tensor, how: str, dims: tuple[int, ...]) -> torch.Tensor:
     if how == "max":
         return logits.amax(dims)
     if how == "log-sum-exp":
-        return torch.logsumexp(logits, dims)
+        return torch.logsumexp(sharpness * logits, dims) / sharpness
     if how == "log-mean-exp":
-        return torch.logsumexp(logits, dims) - math.log(math.prod(logits.shape[dim] for dim in dims))
+        parts = math.prod(logits.shape[dim] for dim in dims)
+        return (torch.logsumexp(sharpness * logits, dims) - math.log(parts)) / sharpness
     raise ValueError(f"there is no pooling {how!r}: it is one of {', '.join(POOLINGS)}")

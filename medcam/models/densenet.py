@@ -23,6 +23,7 @@ class DenseNet(nn.Module):
         stem_stride: stride of the first convolution.
         stem_pool: whether a 3x3 max pooling of stride 2 follows it.
         pooling: of the class map, see `_head.Head`.
+        sharpness: of that pooling.
         dropout: share of feature channels dropped before the head while training.
     """
 
@@ -37,6 +38,7 @@ class DenseNet(nn.Module):
         stem_stride: int = 2,
         stem_pool: bool = True,
         pooling: str = "mean",
+        sharpness: float = 1.0,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
@@ -50,7 +52,7 @@ class DenseNet(nn.Module):
             del self.features.pool0
         self.relu = nn.ReLU()
         self.dropout = nn.Dropout(dropout)
-        self.head = Head(spatial_dims, whole.class_layers.out.in_features, out_channels, pooling)
+        self.head = Head(spatial_dims, whole.class_layers.out.in_features, out_channels, pooling, sharpness)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """(B, C, *space) to logits (B, K)."""

@@ -30,6 +30,7 @@ class ResNet(nn.Module):
         stem_pool: whether a 3x3 max pooling of stride 2 follows it.
         bottleneck: blocks of three convolutions (ResNet-50) instead of two.
         pooling: of the class map, see `_head.Head`.
+        sharpness: of that pooling.
         dropout: share of feature channels dropped before the head while training.
     """
 
@@ -46,6 +47,7 @@ class ResNet(nn.Module):
         stem_pool: bool = True,
         bottleneck: bool = False,
         pooling: str = "mean",
+        sharpness: float = 1.0,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
@@ -72,7 +74,7 @@ class ResNet(nn.Module):
                 channels = out
             self.stages.append(stage)
         self.dropout = nn.Dropout(dropout)
-        self.head = Head(spatial_dims, channels, out_channels, pooling)
+        self.head = Head(spatial_dims, channels, out_channels, pooling, sharpness)
         for module in self.stages.modules():
             if isinstance(module, nn.Conv2d | nn.Conv3d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 from torch.nn import functional
@@ -59,15 +60,13 @@ def fit(network: nn.Module, recipe: Recipe, pictures: Pictures, say: Callable[[s
 def _batch(
     pictures: Pictures, rows: list[int], crop: tuple[int, ...] | None, random: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Images (B, C, *space) in [0, 1] and masks (B, 1, *space), cut to `crop` around a lesion or anywhere."""
+    """Images (B, C, *space) in [0, 1] and masks (B, 1, *space), cut to `crop` around a place where lesions are."""
     images, masks = [], []
     for row in rows:
         part: tuple[slice, ...] = ()
         mask = pictures.masks[row]
         if crop is not None:
-            lesion = np.argwhere(mask)
-            inside = lesion if len(lesion) else np.indices(mask.shape).reshape(mask.ndim, -1).T
-            pick = inside[int(torch.randint(len(inside), (1,), generator=random))]
+            pick = _somewhere(pictures, row, random)
             offset = [int(torch.randint(size, (1,), generator=random)) for size in crop]
             limits = [full - size for full, size in zip(mask.shape, crop, strict=True)]
             start = [int(np.clip(p - o, 0, m)) for p, o, m in zip(pick, offset, limits, strict=True)]
@@ -75,3 +74,14 @@ def _batch(
         images.append(pictures.images[row][(slice(None), *part)])
         masks.append(mask[part][None])
     return torch.from_numpy(np.stack(images)).float() / 255, torch.from_numpy(np.stack(masks)).float()
+
+
+def _somewhere(pictures: Pictures, row: int, random: torch.Generator) -> npt.NDArray[np.int64]:
+    """A voxel of the row's own lesion or, half of the time, of one in another patient: in a lung, lesion or not."""
+    while True:
+        lesion = np.argwhere(pictures.masks[row])
+        if len(lesion) and torch.rand(1, generator=random) < 0.5:
+            break
+        row = int(torch.randint(len(pictures.masks), (1,), generator=random))
+    voxel: npt.NDArray[np.int64] = lesion[int(torch.randint(len(lesion), (1,), generator=random))]
+    return voxel

@@ -33,7 +33,7 @@ class Recipe:
 
 
 def _resnet(**options: Any) -> dict[str, Any]:
-    plain = {"stem_pool": False, "pooling": "log-sum-exp", "out_channels": 1}
+    plain = {"stem_pool": False, "pooling": "log-sum-exp", "sharpness": 3.0, "out_channels": 1}
     return {"_target_": "medcam.models.resnet.ResNet", **plain, **options}
 
 
@@ -68,9 +68,9 @@ RECIPES = {
             network_def=_resnet(
                 spatial_dims=3,
                 in_channels=1,
-                widths=[16, 32, 48],
-                blocks=[0, 1, 2],
-                strides=[1, 2, 1],
+                widths=[16, 32],
+                blocks=[1, 2],
+                strides=[1, 2],
                 stem_kernel=5,
                 stem_stride=[1, 2, 2],
             ),

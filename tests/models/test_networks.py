@@ -89,6 +89,8 @@ def test_poolings_on_two_numbers() -> None:
     assert pool(logits, "mean", (1,)).item() == pytest.approx(math.log(3) / 2)
     assert pool(logits, "log-sum-exp", (1,)).item() == pytest.approx(math.log(4))
     assert pool(logits, "log-mean-exp", (1,)).item() == pytest.approx(math.log(2))
+    assert pool(logits, "log-sum-exp", (1,), 2.0).item() == pytest.approx(math.log(1 + 9) / 2)
+    assert pool(logits, "log-mean-exp", (1,), 2.0).item() == pytest.approx(math.log(5) / 2)
     with pytest.raises(ValueError, match="no pooling 'median'"):
         pool(logits, "median", (1,))
 
