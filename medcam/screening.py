@@ -304,11 +304,13 @@ def _batches(ready: Iterator[_Ready], size: int) -> Iterator[list[_Ready]]:
     batch: list[_Ready] = []
     for one in ready:
         shape = tuple(one.prepared.tensor.shape)
-        most = max(1, min(size, MOST_VALUES // one.prepared.tensor.numel()))
-        if batch and (len(batch) >= most or shape[0] > 1 or tuple(batch[0].prepared.tensor.shape) != shape):
+        if batch and tuple(batch[0].prepared.tensor.shape) != shape:
             yield batch
             batch = []
         batch.append(one)
+        if shape[0] > 1 or len(batch) == size or (len(batch) + 1) * one.prepared.tensor.numel() > MOST_VALUES:
+            yield batch
+            batch = []
     if batch:
         yield batch
 
