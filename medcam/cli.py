@@ -164,11 +164,15 @@ def review(
     results: Annotated[Path, typer.Argument(help="A results folder.")],
     port: Annotated[int, typer.Option(help="On this machine only; nothing is reachable from outside.")] = 8501,
     source: Annotated[Path | None, typer.Option(help="Where the originals lie now, if they were moved.")] = None,
+    hidden_first_read: Annotated[
+        bool,
+        typer.Option(help="For reader studies: show nothing of the AI before the reader has answered."),
+    ] = False,
 ) -> None:
     """Open the reviewer in the browser: worklist, heatmaps beside originals, verdicts."""
     from medcam.review.server import serve
 
-    raise typer.Exit(serve(results, port, source))
+    raise typer.Exit(serve(results, port, source, hidden=hidden_first_read))
 
 
 @app.command()

@@ -189,6 +189,11 @@ class Case(Record):
     """Coded concepts (value, scheme, meaning) by role: finding, site."""
 
     @property
+    def frame_times_s(self) -> tuple[float, ...] | None:
+        """When each frame of a cine begins; None where the source states no frame rate, so that no seconds are told."""
+        return None if self.facts.get("FrameTimesFrom") == "none" else self.grid.frame_times_s
+
+    @property
     def where(self) -> str:
         """Where the strongest evidence lies, in the words of the modality."""
         return place(self)

@@ -16,9 +16,9 @@ def plane_words(case: Case, picture: KeyImage) -> str:
     """Which plane of the series a key image shows; slices and frames count from 1."""
     if picture.index is None:
         return "Overview of the slide" if case.kind == "slide" else "Whole image"
-    if case.kind == "cine" and case.grid.frame_times_s:
-        time = case.grid.frame_times_s[picture.index]
-        return f"Frame {picture.index + 1} of {case.grid.shape[0]}, at {time:.2f} s"
+    if case.kind == "cine":
+        at = f", at {case.frame_times_s[picture.index]:.2f} s" if case.frame_times_s else ""
+        return f"Frame {picture.index + 1} of {case.grid.shape[0]}{at}"
     return f"Slice {picture.index + 1} of {case.grid.shape[0]}"
 
 

@@ -65,8 +65,10 @@ def extent(case: Case) -> str:
     else:
         where = " at the detector" if case.modality in PROJECTIONS else ""
         size += f"; pixels {grid.spacing[-2]:.4g} x {grid.spacing[-1]:.4g} mm{where}"
-    if grid.frame_times_s is not None and len(grid.frame_times_s) > 1:
-        size += f"; frames over {grid.frame_times_s[-1] - grid.frame_times_s[0]:.2f} s"
+    if case.frame_times_s is not None and len(case.frame_times_s) > 1:
+        size += f"; frames over {case.frame_times_s[-1] - case.frame_times_s[0]:.2f} s"
+    elif grid.is_cine:
+        size += "; frame rate not stated"
     return f"{case.kind}, {size}"
 
 

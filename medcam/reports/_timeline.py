@@ -42,7 +42,7 @@ def caption(case: Case) -> str:
 
 def part_words(case: Case, part: int) -> str:
     """Which frame a part is; frames count from 1. Where not every frame was scored, only the order is known."""
-    times = case.grid.frame_times_s
+    times = case.frame_times_s
     if len(case.prediction.part_scores) != case.grid.shape[0]:
         return f"scored frame {part + 1}"
     return f"frame {part + 1}" + (f", {times[part]:.2f} s" if times else "")

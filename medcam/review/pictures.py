@@ -4,11 +4,9 @@ Planes come from the source (decoded again, or the copy in the results folder); 
 A picture is a display copy: reduced or enlarged to fit, compressed, and never more than that.
 """
 
-import contextlib
 import functools
 import io
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -158,20 +156,16 @@ class Pictures:
 
 def _opened(results: Results, case: Case) -> Pixels:
     pixels = results.pixels(case.key)
-    scratch = Path(getattr(pixels.array, "filename", None) or "")
-    if scratch.parent == results.folder / "staging" / "decoded":
-        with contextlib.suppress(OSError):  # Windows keeps a file that is mapped; the next screening sweeps it
-            scratch.unlink()
     return pixels
 
 
 def _source_planes(case: Case) -> list[Plane]:
     if len(case.grid.shape) == 2:
         return [Plane(None, "whole image", unaided=True)]
-    count, times = case.grid.shape[0], case.grid.frame_times_s
-    if times is not None:
-        return [Plane(i, f"frame {i + 1} of {count}, {times[i]:.2f} s", unaided=True) for i in range(count)]
-    return [Plane(i, f"slice {i + 1} of {count}", unaided=True) for i in range(count)]
+    count, times = case.grid.shape[0], case.frame_times_s
+    word = "frame" if case.kind == "cine" else "slice"
+    seconds = [f", {time:.2f} s" for time in times] if times is not None else [""] * count
+    return [Plane(i, f"{word} {i + 1} of {count}{seconds[i]}", unaided=True) for i in range(count)]
 
 
 def _key_planes(case: Case) -> list[Plane]:

@@ -49,7 +49,7 @@ def test_score_threshold_and_their_origin(results, cases):
     finding = rows(report, "finding")
     assert finding["Uncalibrated score"] == "0.881 (logit 2.000)"
     assert finding["Threshold"] == "0.500, Youden on 60 validation phantoms"
-    assert finding["Why"] == "uncalibrated score 0.88 is at or above the threshold 0.50"
+    assert finding["Why"] == "uncalibrated score 0.881 is at or above the threshold 0.500"
     assert "probability" not in words(report), "an uncalibrated score is never called one"
 
 
