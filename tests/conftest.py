@@ -36,3 +36,18 @@ def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     from tests.stand_ins import save_stand_ins
 
     return save_stand_ins(tmp_path_factory.mktemp("stand-ins"))
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory, stand_ins: dict[str, str]) -> Any:
+    """Four X-rays, a CT and a cine with a bright block in each. Only to be read."""
+    from tests.world import World, write_folder
+
+    return World(write_folder(tmp_path_factory.mktemp("folder")), stand_ins)
+
+
+@pytest.fixture(scope="session")
+def screened(world: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The results folder of that folder, and what the screening returned. Only to be read."""
+    out = tmp_path_factory.mktemp("screened") / "results"
+    return out, world.screen(out)

@@ -2,56 +2,16 @@
 
 import json
 import shutil
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from medcam.progress import Progress
 from medcam.results import Results
-from medcam.screening import Options, Outcome, screen
-from tests.small_dicom import scene, write_ct, write_dx, write_us
+from medcam.screening import Options, screen
+from tests.small_dicom import scene, write_dx
 from tests.stand_ins import save_fussy, save_stand_in
-
-DX_BLOCK = (slice(50, 80), slice(100, 140))
-CT_BLOCK = (slice(16, 22), slice(20, 32), slice(40, 56))
-US_BLOCK = (slice(5, 8), slice(30, 50), slice(60, 80))
-
-
-def write_folder(folder: Path) -> Path:
-    """Four X-rays, a CT and a cine, a bright block in each."""
-    for i in range(4):
-        write_dx(folder / f"dx{i}", scene((200, 180), DX_BLOCK, i))
-    write_ct(folder / "ct", scene((30, 60, 70), CT_BLOCK) * 0.7 - 1500)  # -800 and 600 HU
-    write_us(folder / "us", scene((12, 90, 100), US_BLOCK) / 15)  # 67 and 200
-    return folder
-
-
-@dataclass
-class World:
-    """A folder and how to screen it."""
-
-    folder: Path
-    models: dict[str, str]
-    pipelines: tuple[str, ...] = ()
-
-    def screen(self, out: Path, **options) -> Outcome:
-        usual = {"models": self.models, "pipelines": self.pipelines, "workers": 1, "uncertainty": "none"}
-        settings = usual | options
-        return screen(self.folder, out, Options(**settings))
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory, stand_ins):
-    return World(write_folder(tmp_path_factory.mktemp("folder")), stand_ins)
-
-
-@pytest.fixture(scope="module")
-def first(world, tmp_path_factory):
-    """A screened folder that no test changes."""
-    out = tmp_path_factory.mktemp("first") / "results"
-    return out, world.screen(out)
+from tests.world import CT_BLOCK, DX_BLOCK, US_BLOCK, World, by_source, cases, same_answers
 
 
 @pytest.fixture
@@ -64,45 +24,17 @@ def x_rays(world, tmp_path):
 
 
 @pytest.fixture
-def again(first, tmp_path):
+def again(screened, tmp_path):
     """A copy of it that a test may change."""
-    shutil.copytree(first[0], tmp_path / "results")
+    shutil.copytree(screened[0], tmp_path / "results")
     return tmp_path / "results"
-
-
-def cases(out):
-    results = Results.open(out)
-    found = list(map(results.case, results.keys()))
-    results.close()
-    return found
-
-
-def by_source(out):
-    """Cases by pipeline and the name of their first file."""
-    results = Results.open(out)
-    found = {
-        (case.pipeline, Path(results.series(case.key).files[0].path).name): case
-        for case in map(results.case, results.keys())
-    }
-    results.close()
-    return found
-
-
-def same_answers(one, other):
-    assert one.keys() == other.keys()
-    for key, case in one.items():
-        assert case.decision == other[key].decision
-        assert case.prediction.score == pytest.approx(other[key].prediction.score, abs=1e-5)
-        difference = np.abs(case.explanation.evidence - other[key].explanation.evidence)
-        assert difference.max() <= 1e-5 * max(1.0, np.abs(case.explanation.evidence).max())
-        assert [region.start for region in case.regions] == [region.start for region in other[key].regions]
 
 
 # what is stored
 
 
-def test_every_series_gets_a_case_whose_region_is_the_planted_block(first):
-    out, outcome = first
+def test_every_series_gets_a_case_whose_region_is_the_planted_block(screened):
+    out, outcome = screened
     assert len(outcome.rows) == 6
     assert outcome.refusals == ()
     assert not outcome.incomplete
@@ -117,8 +49,8 @@ def test_every_series_gets_a_case_whose_region_is_the_planted_block(first):
         assert len(case.regions) == 1
 
 
-def test_the_row_of_a_case_says_what_the_case_says(first):
-    out, outcome = first
+def test_the_row_of_a_case_says_what_the_case_says(screened):
+    out, outcome = screened
     results = Results.open(out)
     for row in outcome.rows:
         case = results.case(row["case"])
@@ -130,8 +62,8 @@ def test_the_row_of_a_case_says_what_the_case_says(first):
     results.close()
 
 
-def test_every_file_has_one_fate_and_nothing_is_left_in_staging(world, first):
-    out, outcome = first
+def test_every_file_has_one_fate_and_nothing_is_left_in_staging(world, screened):
+    out, outcome = screened
     there = sorted(str(path) for path in world.folder.rglob("*") if path.is_file())
     assert [record.path for record in outcome.intake.files] == there
     assert {record.status for record in outcome.intake.files} == {"used"}
@@ -152,12 +84,12 @@ def test_a_second_run_does_nothing(world, again):
     assert times(again) == before
 
 
-def test_force_does_everything_again_with_the_same_answers(world, first, again):
+def test_force_does_everything_again_with_the_same_answers(world, screened, again):
     before = times(again)
     outcome = world.screen(again, force=True)
     assert [row["new"] for row in outcome.rows] == [True] * 6
     assert all(time > before[name] for name, time in times(again).items())
-    same_answers(by_source(first[0]), by_source(again))
+    same_answers(by_source(screened[0]), by_source(again))
 
 
 def test_company_in_a_batch_changes_no_answer(x_rays, tmp_path):
@@ -249,7 +181,7 @@ def failures(out):
     return found
 
 
-def test_a_file_that_breaks_after_it_was_indexed_stops_no_other(world, first, tmp_path):
+def test_a_file_that_breaks_after_it_was_indexed_stops_no_other(world, screened, tmp_path):
     folder, out = tmp_path / "folder", tmp_path / "results"
     shutil.copytree(world.folder, folder)
 
@@ -266,13 +198,13 @@ def test_a_file_that_breaks_after_it_was_indexed_stops_no_other(world, first, tm
         ("chest_ct_nodule", "refused"),
     }
     assert len(failures(out)) == 2
-    left = by_source(first[0])
+    left = by_source(screened[0])
     left = {key: case for key, case in left.items() if key[0] != "chest_ct_nodule" and key[1] != "dx1"}
     same_answers(left, by_source(out))
     assert list((out / "staging").iterdir()) == []
 
 
-def test_a_model_of_nan_fails_by_name_and_the_other_pipelines_go_on(world, first, tmp_path):
+def test_a_model_of_nan_fails_by_name_and_the_other_pipelines_go_on(world, screened, tmp_path):
     broken = save_stand_in(tmp_path / "nan", "chest_xray_opacity", fill=float("nan"))
     outcome = world.screen(tmp_path / "results", models=world.models | {"chest_xray_opacity": broken})
     assert sorted(row["pipeline"] for row in outcome.rows) == ["chest_ct_nodule", "lung_ultrasound"]
@@ -284,10 +216,10 @@ def test_a_model_of_nan_fails_by_name_and_the_other_pipelines_go_on(world, first
     outcome = world.screen(tmp_path / "results")
     assert len(outcome.rows) == 6
     assert failures(tmp_path / "results") == []
-    same_answers(by_source(first[0]), by_source(tmp_path / "results"))
+    same_answers(by_source(screened[0]), by_source(tmp_path / "results"))
 
 
-def test_a_model_that_raises_for_one_image_of_a_batch_loses_that_image_alone(x_rays, first, tmp_path):
+def test_a_model_that_raises_for_one_image_of_a_batch_loses_that_image_alone(x_rays, screened, tmp_path):
     out = tmp_path / "results"
     # half of it is bright: this one raises
     write_dx(x_rays.folder / "dx0", scene((200, 180), (slice(0, 199), slice(0, 100))))
@@ -296,12 +228,12 @@ def test_a_model_that_raises_for_one_image_of_a_batch_loses_that_image_alone(x_r
     # what it said quotes the patient, and is not told
     assert failures(out) == [("chest_xray_opacity", "failed", "model-failed", "ValueError")]
     assert outcome.incomplete
-    left = by_source(first[0])
+    left = by_source(screened[0])
     expected = {key: case for key, case in left.items() if key[0] == "chest_xray_opacity" and key[1] != "dx0"}
     same_answers(expected, by_source(out))
 
 
-def test_a_lost_row_is_found_again_from_the_case(world, first, again):
+def test_a_lost_row_is_found_again_from_the_case(world, screened, again):
     """A run that dies between a case's rename and its row, also when the case replaced an older one."""
     import sqlite3
 
