@@ -48,6 +48,7 @@ class Capture:
         self.x = x.clone() if x.is_inference() else x.detach()
         self._activations: dict[Tap, Tensor] = {}
         self._tail_only: bool | None = None
+        self._script: Script | None = None
         with tapped(model, taps, self._take):
             self.output: Any = (run or model)(self.x)
         missing = [tap for tap in taps if tap not in self._activations]
@@ -141,9 +142,10 @@ class Capture:
                     return self.model(x)
 
             return Capture(self.model, self.x[samples], taps, full)
-        script = Script.of(trace(self.model, self.x), cut.module, cut.call)
+        if self._script is None:
+            self._script = Script.of(trace(self.model, self.x), cut.module, cut.call)
         blank = self.x.new_full((), float("nan")).expand(len(samples), *self.x.shape[1:])
-        with replaying(self.model, script, activation, cut.role == "input", len(samples)):
+        with replaying(self.model, self._script, activation, cut.role == "input", len(samples)):
             return Capture(self.model, blank, taps)
 
     def forward(self, inputs: Tensor, budget: int) -> Tensor:

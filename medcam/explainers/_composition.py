@@ -12,36 +12,35 @@ from medcam.explainers._layout import BATCH, Axis, Dim, Layout, merge, plain, re
 Look = Callable[[Any], Layout | None]
 """From a tensor to its layout, None where it does not depend on the input (a weight)."""
 
-SAME = {"clone", "_to_copy", "detach", "alias", "contiguous", "_softmax", "_log_softmax", "_prelu_kernel"}
-REDUCTIONS = {"mean", "sum", "amax", "amin", "max", "min", "logsumexp", "var", "std", "prod"}
-
-PIECES = {"split", "split_with_sizes"}
+SAME = {
+    "clone",
+    "_to_copy",
+    "detach",
+    "alias",
+    "contiguous",
+    "_softmax",
+    "_safe_softmax",
+    "_log_softmax",
+    "_prelu_kernel",
+}
+"""Operations that leave every cell where it is, beside the element-wise ones."""
 
 
 def compose(func: Any, args: Sequence[Any], out: Tensor, look: Look) -> Layout | None:
     """The layout of `out = func(*args)`, or None where it cannot be told from the operation alone."""
     name = str(func.overloadpacket.__name__)
     shape = tuple(out.shape)
-    first = look(args[0]) if args and isinstance(args[0], Tensor) else None
     if torch.Tag.pointwise in func.tags:
         return merge([layout for layout in map(look, args) if layout is not None], shape)
-    if name == "cat":
-        return _cat(args, shape, look)
-    if name in ("addmm", "mm"):
-        return _matrix(args, name, shape, look)
+    if name in MIXING:
+        return MIXING[name](args, shape, look)
+    first = look(args[0])
     if first is None:
         return None
-    if name in SAME or name.endswith("norm") or "batch_norm" in name:
+    if name in SAME or name.endswith("norm"):
         return first if _sizes(first) == shape else None
-    rule = RULES.get(name)
-    if rule is not None:
-        return rule(first, args, shape)
-    for part, windowed in (("max_pool", _pool), ("avg_pool", _pool), ("_pad", _pad), ("upsample", _upsample)):
-        if part in name:
-            return (_adaptive if "adaptive" in name else windowed)(first, args, shape)
-    if name in REDUCTIONS:
-        return _reduce(first, args, shape)
-    return _piece(first, shape) if name in PIECES else None
+    rule = RULES.get(name) or next((rule for part, rule in FAMILIES.items() if part in name), None)
+    return rule(first, args, shape) if rule is not None else None
 
 
 def _sizes(layout: Layout) -> tuple[int, ...]:
@@ -141,13 +140,30 @@ def _cat(args: Sequence[Any], shape: Sequence[int], look: Look) -> Layout | None
     return merge(rest, shape)
 
 
-def _matrix(args: Sequence[Any], name: str, shape: Sequence[int], look: Look) -> Layout | None:
+def _matrix(args: Sequence[Any], shape: Sequence[int], look: Look) -> Layout | None:
     """(rows, features) times a weight: the rows stay where they are, cells among the features lose their place."""
-    left, right = args[-2:] if name == "mm" else args[1:3]
+    left, right = args[-2:]
     rows = look(left)
     if rows is None or look(right) is not None or any(axis.source == BATCH for axis in rows[1]):
         return None
     return rows[0], plain(shape[1])
+
+
+def _product(args: Sequence[Any], shape: Sequence[int], look: Look) -> Layout | None:
+    """Of batched matrices: the rows of the left (queries) stay where they are, the columns are those of the right."""
+    left, right = look(args[0]), look(args[1])
+    if left is None:
+        return None
+    return left[0], left[1], plain(shape[2]) if right is None else right[2]
+
+
+def _queries(layout: Layout, args: Sequence[Any], shape: Sequence[int]) -> Layout | None:
+    """Of attention in one operation."""
+    return (*layout[:-1], plain(shape[-1])) if len(shape) == len(layout) else None
+
+
+def _unbind(layout: Layout, args: Sequence[Any], shape: Sequence[int]) -> Layout | None:
+    return _select(layout, (args[0], _argument(args, 1, 0)), shape)
 
 
 def _permute(layout: Layout, args: Sequence[Any], shape: Sequence[int]) -> Layout:
@@ -164,10 +180,6 @@ def _transpose(layout: Layout, args: Sequence[Any], shape: Sequence[int]) -> Lay
 def _unsqueeze(layout: Layout, args: Sequence[Any], shape: Sequence[int]) -> Layout:
     at = args[1] % len(shape)
     return (*layout[:at], plain(1), *layout[at:])
-
-
-def _squeeze(layout: Layout, args: Sequence[Any], shape: Sequence[int]) -> Layout | None:
-    return reshaped(layout, shape)
 
 
 def _view(layout: Layout, args: Sequence[Any], shape: Sequence[int]) -> Layout | None:
@@ -191,7 +203,7 @@ def _slice(layout: Layout, args: Sequence[Any], shape: Sequence[int]) -> Layout 
     return (*layout[:along], (moved,), *layout[along + 1 :])
 
 
-def _piece(layout: Layout, shape: Sequence[int]) -> Layout | None:
+def _piece(layout: Layout, args: Sequence[Any], shape: Sequence[int]) -> Layout | None:
     """One of several pieces along the channels."""
     dims = [
         dim if size == cells else None if any(a.source is not None for a in dim) else plain(size)
@@ -207,17 +219,40 @@ def _select(layout: Layout, args: Sequence[Any], shape: Sequence[int]) -> Layout
     return (*layout[:along], *layout[along + 1 :])
 
 
-RULES: dict[str, Callable[[Layout, Sequence[Any], Sequence[int]], Layout | None]] = {
+Rule = Callable[[Layout, Sequence[Any], Sequence[int]], Layout | None]
+"""From the layout of the first argument, all arguments and the result's shape to the result's layout."""
+
+RULES: dict[str, Rule] = {
     "convolution": _convolution,
     "permute": _permute,
     "transpose": _transpose,
     "t": _transpose,
     "unsqueeze": _unsqueeze,
-    "squeeze": _squeeze,
+    "squeeze": _view,
     "view": _view,
     "_unsafe_view": _view,
     "reshape": _view,
     "expand": _expand,
     "slice": _slice,
     "select": _select,
+    "unbind": _unbind,
+    "split": _piece,
+    "split_with_sizes": _piece,
+    **dict.fromkeys(("mean", "sum", "amax", "amin", "max", "min", "logsumexp", "var", "std", "prod"), _reduce),
 }
+FAMILIES: dict[str, Rule] = {
+    "adaptive": _adaptive,
+    "max_pool": _pool,
+    "avg_pool": _pool,
+    "_pad": _pad,
+    "upsample": _upsample,
+    "scaled_dot_product": _queries,
+}
+"""By a part of the name, the first that fits."""
+MIXING: dict[str, Callable[[Sequence[Any], Sequence[int], Look], Layout | None]] = {
+    "cat": _cat,
+    "addmm": _matrix,
+    "mm": _matrix,
+    "bmm": _product,
+}
+"""Operations of several tensors."""

@@ -81,6 +81,8 @@ def explain(
     """
     several = isinstance(method, list | tuple)
     methods = [_method(one) for one in (method if isinstance(method, list | tuple) else [method])]
+    if not isinstance(model, nn.Module):
+        raise UsageError("bad-model", f"A model is a torch.nn.Module, not {type(model).__name__}.")
     x, input_grids = _input(x, grid, grids)
     notes = ["the model was in training mode; explained in evaluation mode"] if model.training else []
     model = unwrapped(model)

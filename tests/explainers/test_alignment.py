@@ -246,6 +246,36 @@ def test_frames_folded_the_other_way_round_and_thinned() -> None:
     assert (explained.alignment.stride[0], explained.alignment.offset[0]) == (2, 1)
 
 
+def test_tokens_of_an_attention_block_keep_their_place() -> None:
+    """Patches as tokens, attention among them, then their mean: the map has one cell per patch."""
+
+    class Tokens(nn.Module):
+        def __init__(self, fast: bool) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.patch, self.qkv, self.norm = nn.Conv2d(1, 8, 4, stride=4), nn.Linear(8, 24), nn.LayerNorm(8)
+            self.fc, self.fast = nn.Linear(8, 2), fast
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.patch(x).flatten(2).transpose(1, 2)  # (B, h w, C)
+            q, k, v = self.qkv(x).reshape(*x.shape[:2], 3, 2, 4).permute(2, 0, 3, 1, 4)  # each (B, heads, h w, d)
+            if self.fast:
+                mixed = nn.functional.scaled_dot_product_attention(q, k, v)
+            else:
+                mixed = (q @ k.transpose(-2, -1) / 2).softmax(-1) @ v
+            return self.fc(self.norm(x + mixed.transpose(1, 2).flatten(2)).mean(1))
+
+    x = torch.randn(2, 1, 16, 24)
+    slow, fast = (explain(Tokens(fast), x, "hirescam", targets="all") for fast in (False, True))
+    torch.testing.assert_close(slow.evidence, fast.evidence)
+    for explained in (slow, fast):
+        assert explained.layer == "norm"
+        assert (explained.alignment.how, explained.alignment.stride) == ("composed", (4, 4))
+        assert (explained.alignment.offset, explained.alignment.shape) == ((1.5, 1.5), (4, 6))
+        bias = Tokens(False).fc.bias.detach()
+        torch.testing.assert_close(explained.evidence.sum((2, 3)), explained.scores - bias)
+
+
 def test_channels_last_maps_are_understood() -> None:
     """As in ConvNeXt and Swin: a layer that gives (B, h, w, C)."""
 

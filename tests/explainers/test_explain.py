@@ -103,6 +103,15 @@ def test_one_image_with_its_grid() -> None:
     assert explained.grid.mm_known
 
 
+def test_metatensors_are_plain_inside() -> None:
+    from monai.data import MetaTensor
+
+    model, x = Linear().eval(), torch.randn(1, 1, 16, 16)
+    explained = explain(model, MetaTensor(x), targets=1)
+    assert type(explained.evidence) is type(explained.images) is type(explained.output) is Tensor
+    torch.testing.assert_close(explained.evidence, explain(model, x, targets=1).evidence)
+
+
 def test_training_mode_is_said() -> None:
     model = Linear().train()
     assert any("training mode" in note for note in explain(model, torch.randn(1, 1, 16, 16)).notes)
@@ -123,6 +132,7 @@ REFUSALS = [
     ({"head": "single-logit"}, ExplainError, "bad-output", "one number"),
     ({"method": "gradcamm"}, UsageError, "unknown-explainer", "gradcam"),
     ({"method": 3}, UsageError, "unknown-explainer", "3"),
+    ({"model": len}, UsageError, "bad-model", "builtin"),
     ({"x": torch.zeros(2, 1, 16, 16, dtype=torch.long)}, UsageError, "bad-input", "floating"),
     ({"x": torch.zeros(16, 16)}, UsageError, "bad-input", "(16, 16)"),
     ({"grids": [Grid.plane((16, 16))]}, UsageError, "bad-grid", "2 samples"),
@@ -133,9 +143,9 @@ REFUSALS = [
 
 @pytest.mark.parametrize(("changes", "kind", "code", "says"), REFUSALS)
 def test_refusals_have_a_code_and_say_what_is_wrong(changes: dict, kind: type[Exception], code: str, says: str) -> None:
-    arguments = {"x": torch.zeros(2, 1, 16, 16), **changes}
+    arguments = {"model": Linear(), "x": torch.zeros(2, 1, 16, 16), **changes}
     with pytest.raises(kind) as error:
-        explain(Linear(), **arguments)
+        explain(**arguments)
     assert error.value.code == code
     assert says in str(error.value)
 
