@@ -12,4 +12,5 @@ class Grey:
 
     def __call__(self, image: MetaTensor) -> MetaTensor:
         """(C, *space) to (1, *space), float32."""
-        return image.to(torch.float32).mean(0, keepdim=True)
+        image = image.to(torch.float32)
+        return image.mean(0, keepdim=True) if len(image) > 1 else image
