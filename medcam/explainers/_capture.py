@@ -77,6 +77,12 @@ class Capture:
         """How many rows of the activation at the cut belong to a sample: the frames of a folded clip, else 1."""
         return len(self._activations[self.cut]) // len(self.x)
 
+    @property
+    def batch_first(self) -> bool:
+        """Whether the rows at the cut are sorted by sample, so that replays may take any number of samples."""
+        cut = self.cut
+        return self.rows_per_sample == 1 or trace(self.model, self.x).call(cut.module, cut.call).batch_first
+
     def gradient(self, scalars: Tensor, tap: Tap) -> Tensor:
         """Of the sum of `scalars` with respect to an activation, shaped like it; zeros where nothing depends on it.
 
@@ -100,11 +106,15 @@ class Capture:
 
         The first replay checks itself against the captured output. Where values pass the cut on another way, the
         whole model runs with the activation put in its place, and `check` says so.
+
+        Raises:
+            ExplainError: another number of samples than captured, where frames are folded before the samples.
         """
         if samples is None:
             samples = torch.arange(len(activation) // self.rows_per_sample, device=self.x.device) % len(self.x)
-        if self._tail_only is None:
-            self.check()
+        if len(samples) != len(self.x) and not self.batch_first:
+            raise ExplainError("no-replay", f"At {self.cut} frames come before samples: replay {len(self.x)} samples.")
+        self.check()
         return self._replayed(activation, taps, samples)
 
     def check(self) -> bool:

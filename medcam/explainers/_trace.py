@@ -18,7 +18,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from medcam.errors import ExplainError
 from medcam.explainers._composition import compose
-from medcam.explainers._layout import Layout, of_input
+from medcam.explainers._layout import BATCH, Layout, of_input
 from medcam.explainers._session import each_tensor, first_tensor, undisturbed
 from medcam.explainers._shapes import blank, run
 
@@ -38,6 +38,11 @@ class Call:
     """How many calls had ended when this one began."""
     blank: Any
     """What it returned, as blanks: shapes without values."""
+
+    @property
+    def batch_first(self) -> bool:
+        """Whether the rows that go in are sorted by sample: a batch of n copies is then n times the rows."""
+        return self.layout_in is not None and self.layout_in[0][0].source == BATCH
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,10 @@
 """Monte-Carlo dropout (Gal and Ghahramani 2016), replaying only the tail behind the first dropout."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -11,13 +13,17 @@ from medcam.explainers import Explained
 from medcam.explainers._capture import Capture, Tap
 from medcam.explainers._session import undisturbed, unwrapped
 from medcam.explainers._targets import resolve
-from medcam.explainers._trace import trace
+from medcam.explainers._trace import Call, trace
 from medcam.explainers.base import View
 from medcam.uncertainty.base import Disturbance, Member
 
 ELEMENTS = (nn.Dropout,)
 CHANNELS = (nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 """These drop whole channels."""
+
+
+AT_ONCE = 2**22
+"""Numbers at the cut that are replayed together: many passes of a small tail at once, else one after another."""
 
 
 class Dropout(Disturbance):
@@ -34,37 +40,49 @@ class Dropout(Disturbance):
         Raises:
             ExplainError: the model has no dropout that is used with a rate above zero.
         """
-        x = explained.images
-        model = unwrapped(model)
-        first = first_dropout(model, x)
-        layer = explained.tap
+        x, model = explained.images, unwrapped(model)
+        calls, layer = dropouts(model, x), explained.tap
+        first = Tap(calls[0].module, calls[0].index, "input")
+        seeds = [seed * 1_000_003 + number for number in range(self.passes)]
         with undisturbed(model, x.device):
             capture = Capture(model, x, [first, layer])
             capture.check()  # while nothing is dropped
-            for number in range(self.passes):
-                with dropping(model, seed * 1_000_003 + number):
-                    again = capture.replay(capture.activation(capture.cut), [layer])
-                    targets = resolve(again.output, len(x), explained.targets.again, explained.targets.head)
-                    view = View(again, layer, targets.scalars[:, target : target + 1], explained.arrangement.rows)
-                    maps = explained.by.maps(view)
-                evidence = explained.arrangement.evidence(maps, len(x))[:, 0].detach().float().cpu().numpy()
-                scalars = targets.scalars[:, target].detach()
-                yield Member(f"pass {number + 1}", scalars, evidence, explained.grids, explained.input_grids)
+            activation = capture.activation(capture.cut)
+            sorted_by_pass = capture.batch_first and all(call.batch_first for call in calls)
+            together = max(1, AT_ONCE // activation.numel()) if sorted_by_pass else 1
+            for start in range(0, len(seeds), together):
+                several = seeds[start : start + together]
+                with dropping(model, several):
+                    again = capture.replay(activation.repeat(len(several), *[1] * (activation.ndim - 1)), [layer])
+                    logits, evidence = _explained(again, explained, target, len(several))
+                for number, (row, maps) in enumerate(zip(logits, evidence, strict=True), start=start + 1):
+                    yield Member(f"pass {number}", row, maps, explained.grids, explained.input_grids)
 
 
-def first_dropout(model: nn.Module, x: Tensor) -> Tap:
-    """What goes into the first dropout that the forward pass meets.
+def _explained(again: Capture, explained: Explained, target: int, passes: int) -> tuple[Tensor, npt.NDArray[Any]]:
+    """Scalars (passes, B) and evidence (passes, B, *grid) of a replay for the target that was explained before."""
+    batch = len(explained.images)
+    asked = explained.targets.again
+    asked = asked.repeat(passes, 1) if isinstance(asked, Tensor) else asked
+    scalars = resolve(again.output, passes * batch, asked, explained.targets.head).scalars[:, target : target + 1]
+    maps = explained.by.maps(View(again, explained.tap, scalars, explained.arrangement.rows))
+    evidence = explained.arrangement.evidence(maps, passes * batch).detach().float().cpu().numpy()
+    return scalars.detach().reshape(passes, batch), evidence.reshape(passes, batch, *evidence.shape[2:])
+
+
+def dropouts(model: nn.Module, x: Tensor) -> list[Call]:
+    """The calls of dropout in a forward pass, first to last.
 
     Raises:
         ExplainError: there is none with a rate above zero.
     """
     active = {name for name, module in model.named_modules() if _rate(module) > 0}
-    calls = [call for call in trace(model, x).calls if call.module in active]
+    calls = sorted((call for call in trace(model, x).calls if call.module in active), key=lambda call: call.began)
     if not calls:
         raise ExplainError(
             "no-dropout", "The model has no dropout that is in use; choose another uncertainty, such as augmentation."
         )
-    return Tap(calls[0].module, calls[0].index, "input")
+    return calls
 
 
 def _rate(module: nn.Module) -> float:
@@ -72,17 +90,21 @@ def _rate(module: nn.Module) -> float:
 
 
 @contextmanager
-def dropping(model: nn.Module, seed: int) -> Iterator[None]:
-    """Within, every dropout drops by masks of its own seed, one for all rows of a batch, whatever the random state."""
-    generator = torch.Generator().manual_seed(seed)  # on the CPU: the same on every device
+def dropping(model: nn.Module, seeds: Sequence[int]) -> Iterator[None]:
+    """Within, every dropout drops by masks of its own, whatever the random state.
+
+    The rows that a dropout sees are as many equal parts as there are seeds; each part has one mask for all its rows.
+    """
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]  # on the CPU: the same on every device
 
     def hook(module: nn.Module, args: object, output: Tensor) -> Tensor:
         rate = _rate(module)
-        shape = (1, *output.shape[1:])
+        shape = output.shape[1:]
         if isinstance(module, CHANNELS):
-            shape = (1, output.shape[1], *[1] * (output.ndim - 2))
-        kept = torch.rand(shape, generator=generator) >= rate
-        return output * (kept.to(output) / max(1 - rate, 1e-12))
+            shape = torch.Size((output.shape[1], *[1] * (output.ndim - 2)))
+        kept = torch.stack([torch.rand(shape, generator=generator) >= rate for generator in generators])
+        scale = kept.to(output) / max(1 - rate, 1e-12)  # (seeds, *shape)
+        return (output.reshape(len(seeds), -1, *output.shape[1:]) * scale[:, None]).reshape(output.shape)
 
     with ExitStack() as hooks:
         for module in model.modules():

@@ -8,7 +8,8 @@ from torch import nn
 from medcam.errors import ExplainError
 from medcam.explainers import explain
 from medcam.explainers._session import undisturbed
-from medcam.uncertainty.dropout import Dropout, dropping, first_dropout
+from medcam.uncertainty import dropout
+from medcam.uncertainty.dropout import Dropout, dropouts, dropping
 from tests.explainers.nets import Linear, state
 from tests.uncertainty.nets import Dropping
 
@@ -23,7 +24,7 @@ def test_replayed_passes_equal_full_forward_passes_with_the_same_masks(rates: tu
     assert len({round(float(member.logits[0]), 5) for member in members}) > 1, "nothing was dropped"
     for number, member in enumerate(members):
         seen: list[torch.Tensor] = []
-        with undisturbed(model, x.device), dropping(model, 5 * 1_000_003 + number):
+        with undisturbed(model, x.device), dropping(model, [5 * 1_000_003 + number]):
             model.requires_grad_(True)
             handle = model.get_submodule(layer).register_forward_hook(lambda m, a, output, s=seen: s.append(output))
             logits = model(x)[:, 0]
@@ -42,13 +43,23 @@ def test_only_the_tail_runs_again() -> None:
     model.fc.register_forward_hook(lambda module, args, output: calls.append("fc"))
     Dropout(passes=6).spread(model, explained)
     assert calls.count("body") == 1, "the trunk runs once"
-    assert calls.count("fc") == 1 + 1 + 6, "once captured, once checked, then each pass"
+    assert calls.count("fc") == 1 + 1 + 1, "once captured, once checked, then all passes of the small tail together"
+
+
+def test_passes_together_equal_passes_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Dropping().eval()
+    explained = explain(model, torch.randn(3, 1, 16, 16))
+    together = Dropout(passes=5).spread(model, explained)
+    monkeypatch.setattr(dropout, "AT_ONCE", 1)
+    for one, other in zip(together, Dropout(passes=5).spread(model, explained), strict=True):
+        assert one.logits == pytest.approx(other.logits)
+        np.testing.assert_allclose(one.cells, other.cells, atol=1e-6)
 
 
 def test_masks_keep_the_mean_and_drop_whole_channels() -> None:
     ones = torch.ones(2, 4000, 3, 3)
     net = nn.Sequential(nn.Dropout2d(0.25)).eval()
-    with dropping(net, 0):
+    with dropping(net, [0]):
         dropped = net(ones)
     per_channel = dropped.flatten(2)
     assert (per_channel == per_channel[..., :1]).all(), "whole channels"
@@ -87,5 +98,30 @@ def test_a_model_without_dropout_is_refused_by_name(model: nn.Module) -> None:
 
 def test_the_first_dropout_is_the_first_that_is_met() -> None:
     x = torch.randn(1, 1, 16, 16)
-    assert str(first_dropout(Dropping(), x)) == "input of trunk_drop"
-    assert str(first_dropout(Dropping(0.3, 0.0), x)) == "input of head_drop"
+    assert [call.module for call in dropouts(Dropping(), x)] == ["trunk_drop", "head_drop"]
+    assert [call.module for call in dropouts(Dropping(0.3, 0.0), x)] == ["head_drop"]
+
+
+@pytest.mark.parametrize("time_first", [False, True])
+def test_folded_frames_are_dropped_alike(time_first: bool) -> None:
+    """Frames before samples or behind them: every pass is still one network for all frames and samples."""
+
+    class Cine(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.image = Dropping()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            batch, time = x.shape[0], x.shape[2]
+            if time_first:
+                frames = x.permute(2, 0, 1, 3, 4).reshape(time * batch, 1, *x.shape[3:])
+                return self.image(frames).reshape(time, batch, 1).mean(0)
+            return self.image(x.transpose(1, 2).reshape(batch * time, 1, *x.shape[3:])).reshape(batch, time, 1).mean(1)
+
+    model, x = Cine().eval(), torch.randn(2, 1, 3, 16, 16)
+    spreads = Dropout(passes=3).spread(model, explain(model, x, targets=1))
+    with undisturbed(model, x.device):
+        for number in range(3):
+            with dropping(model, [number]):
+                expected = model(x)[:, 0].tolist()
+            assert [spread.logits[f"pass {number + 1}"] for spread in spreads] == pytest.approx(expected)
