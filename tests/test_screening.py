@@ -1,6 +1,7 @@
 """The whole flow on small files with known content: what is stored, what is done again, what one bad series costs."""
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -11,6 +12,7 @@ from medcam.results import Results
 from medcam.screening import Options, screen
 from tests.small_dicom import scene, write_dx
 from tests.stand_ins import save_fussy, save_stand_in
+from tests.torture.killing import torment
 from tests.world import CT_BLOCK, DX_BLOCK, US_BLOCK, World, by_source, cases, same_answers
 
 
@@ -286,3 +288,9 @@ def test_real_files_end_in_one_fate_each_and_the_same_twice(shared_data, stand_i
     assert "Traceback" not in "".join(capfd.readouterr())
     stored = json.loads(next((tmp_path / "results" / "cases").glob("*/case.json")).read_text())
     assert stored["layout"] == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_screening_killed_five_times_ends_like_an_unbroken_one(stand_ins, tmp_path):
+    done = torment(tmp_path, stand_ins["chest_xray_opacity"], images=12, kills=5)
+    assert done.kills == 5
