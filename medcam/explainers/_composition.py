@@ -26,6 +26,11 @@ SAME = {
 """Operations that leave every cell where it is, beside the element-wise ones."""
 
 
+def is_norm(name: str) -> bool:
+    """Whether an operation normalises: batch, group or layer norm, in whatever library."""
+    return any(kind in name for kind in ("batch_norm", "group_norm", "layer_norm"))
+
+
 def compose(func: Any, args: Sequence[Any], out: Tensor, look: Look) -> Layout | None:
     """The layout of `out = func(*args)`, or None where it cannot be told from the operation alone."""
     name = str(func.overloadpacket.__name__)
@@ -37,7 +42,7 @@ def compose(func: Any, args: Sequence[Any], out: Tensor, look: Look) -> Layout |
     first = look(args[0])
     if first is None:
         return None
-    if name in SAME or name.endswith("norm"):
+    if name in SAME or is_norm(name):
         return first if _sizes(first) == shape else None
     rule = RULES.get(name) or next((rule for part, rule in FAMILIES.items() if part in name), None)
     return rule(first, args, shape) if rule is not None else None
@@ -129,6 +134,10 @@ def _reduce(layout: Layout, args: Sequence[Any], shape: Sequence[int]) -> Layout
     if len(shape) == len(layout):
         return tuple(plain(1) if position in gone else dim for position, dim in enumerate(layout))
     return tuple(dim for position, dim in enumerate(layout) if position not in gone)
+
+
+def _vector_norm(layout: Layout, args: Sequence[Any], shape: Sequence[int]) -> Layout | None:
+    return _reduce(layout, (args[0], _argument(args, 2, None)), shape)
 
 
 def _cat(args: Sequence[Any], shape: Sequence[int], look: Look) -> Layout | None:
@@ -236,6 +245,7 @@ RULES: dict[str, Rule] = {
     "slice": _slice,
     "select": _select,
     "unbind": _unbind,
+    "linalg_vector_norm": _vector_norm,
     "split": _piece,
     "split_with_sizes": _piece,
     **dict.fromkeys(("mean", "sum", "amax", "amin", "max", "min", "logsumexp", "var", "std", "prod"), _reduce),

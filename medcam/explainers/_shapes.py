@@ -5,7 +5,6 @@ concatenation) only the shape of the result is worked out; all else runs as it i
 do the same, but its first use in a process imports torch's compiler, which takes seconds.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medcam.explainers._composition import SAME
+from medcam.explainers._composition import SAME, is_norm
 from medcam.explainers._session import each_tensor
 
 
@@ -27,9 +26,9 @@ def run(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any])
     name = str(func.overloadpacket.__name__)  # type: ignore[attr-defined]  # an operator of torch
     if name == "convolution":
         return blank(_convolved(args), args[0])
-    if name.endswith("norm") and args[0].ndim > 1:
-        width = math.prod(args[0].shape[:2])
-        return args[0], blank((width,), args[0]), blank((width,), args[0])
+    if is_norm(name):
+        statistics = [blank((1,), args[0])] * (len(func._schema.returns) - 1)  # type: ignore[attr-defined]  # an operator
+        return (args[0], *statistics)
     if name == "cat":
         along = args[1] if len(args) > 1 else 0
         shape = list(args[0][0].shape)

@@ -37,6 +37,7 @@ class Everything(nn.Module):
         x = self.down(self.group(functional.silu(self.instance(self.stem(x)))))
         left, right = x.chunk(2, dim=1)
         x = torch.cat([self.left(left), self.right(right)], dim=1)
+        x = functional.normalize(x, dim=1)
         gate = torch.sigmoid(x.flatten(2).mean(2))
         x = x * gate.reshape(*gate.shape, *[1] * (x.ndim - 2)) + x.softmax(1)
         x = self.smooth(functional.interpolate(self.up(x), scale_factor=2.0))
