@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from medcam.casework import Answer, ModelFacts
-from medcam.errors import ModelError, UsageError
+from medcam.errors import UsageError
 from medcam.explainers import Explained, Placement, explain, stitch
 from medcam.findings import Explanation, Prediction, Uncertainty
 from medcam.grid import Grid
@@ -27,9 +27,16 @@ TILES_DISTURBED = 16
 class Scorer:
     """A pipeline with its model loaded.
 
+    Args:
+        pipeline: what is asked.
+        bundle: one with the pipeline's finding among its labels, or with one label that means it.
+        device: "auto", "cpu", "cuda" or "mps".
+        batch_size: most tiles of a slide in one forward pass.
+        trust_code: let the bundle run code of its own.
+
     Raises:
         UsageError: the device is not there.
-        ModelError: the bundle cannot be loaded, or does not know the pipeline's finding.
+        ModelError: the bundle cannot be loaded.
     """
 
     def __init__(self, pipeline: Pipeline, bundle: Path, device: str, batch_size: int, trust_code: bool) -> None:
@@ -41,9 +48,6 @@ class Scorer:
         self.facts = ModelFacts(
             card.name, card.version, self._bundle.sha256, settings_digest(bundle), card.demonstration
         )
-        if pipeline.finding not in card.labels and len(card.labels) > 1:
-            message = f"The bundle {card.name} knows {', '.join(card.labels)}, not {pipeline.finding!r}."
-            raise ModelError("bundle-labels", message)
         self._disturbance = None
         if pipeline.uncertainty != "none":
             self._disturbance = SHELF.load(pipeline.uncertainty)()

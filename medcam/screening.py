@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from medcam.casework import Answer, ModelFacts, build_case
-from medcam.errors import REASONS, InputError, MedcamError, ResultsError, UsageError
+from medcam.errors import REASONS, InputError, MedcamError, ModelError, ResultsError, UsageError
 from medcam.findings import Refusal, summary
 from medcam.models import read_card, settings_digest
 from medcam.pipeline import Pipeline, shelf
@@ -106,7 +106,7 @@ def screen(folder: Path, out: Path, options: Options | None = None, progress: Pr
     begun = time.monotonic()
     pipelines = _pipelines(options)
     bundles = {name: bundle_folder(options.models.get(name, pipeline.model)) for name, pipeline in pipelines.items()}
-    models = {name: _facts(bundle) for name, bundle in bundles.items()}
+    models = {name: _facts(bundles[name], name, pipeline) for name, pipeline in pipelines.items()}
     if not os.path.exists(folder):  # noqa: PTH110  # Path.exists raises where a parent may not be entered
         raise UsageError("no-folder", f"{folder} does not exist or may not be entered; give a folder of images.")
     if options.dry_run:
@@ -257,9 +257,13 @@ def bundle_folder(name: str) -> Path:
     raise UsageError("no-model", f"There is no bundle {name!r}; give the folder of a MONAI Bundle.")
 
 
-def _facts(bundle: Path) -> ModelFacts:
-    """What is known of a model before it is loaded."""
+def _facts(bundle: Path, name: str, pipeline: Pipeline) -> ModelFacts:
+    """What is known of a model before it is loaded: it was made for this question, or names its finding."""
     card = read_card(bundle)
+    if pipeline.finding not in card.labels and (len(card.labels) > 1 or card.pipeline != name):
+        known = ", ".join(card.labels)
+        message = f"The bundle {card.name} knows {known}, not {pipeline.finding!r}; it cannot answer {name}."
+        raise ModelError("bundle-labels", message)
     return ModelFacts(card.name, card.version, card.weights_sha256, settings_digest(bundle), card.demonstration)
 
 
