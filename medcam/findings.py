@@ -262,7 +262,8 @@ def decide(
         refer_within: refer when the score lies within this many score SDs of the threshold.
     """
     name, score, threshold = prediction.score_name, prediction.score, prediction.threshold
-    shown = 3 if f"{score:.3f}" != f"{threshold:.3f}" else 6  # so that the words never contradict the decision
+    differs = (digits for digits in range(3, 18) if f"{score:.{digits}f}" != f"{threshold:.{digits}f}")
+    shown = next(differs, 3)  # so that the words never contradict the decision
     if uncertainty.score_sd and abs(score - threshold) < refer_within * uncertainty.score_sd:
         near = f"within one SD ({uncertainty.score_sd:.3f}) of the threshold {threshold:.{shown}f}"
         return Decision("refer", (f"{name} {score:.{shown}f} is {near}",), demonstration)

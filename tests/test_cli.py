@@ -362,6 +362,12 @@ def test_impossible_numbers(medcam, x_ray, tmp_path, stand_ins, arguments):
     assert not (tmp_path / "r").exists()
 
 
+def test_a_model_of_another_question(refusal, x_ray, tmp_path, stand_ins):
+    other = ("--pipeline", X_RAYS, "--model", f"{X_RAYS}={stand_ins['chest_ct_nodule']}")
+    said = refusal("screen", x_ray, "--out", tmp_path / "r", *other)
+    assert "knows nodule, not 'opacity'; it cannot answer chest_xray_opacity" in said
+
+
 def test_damaged_bundles(refusal, x_ray, tmp_path):
     bundle = Path(save_stand_in(tmp_path / "b", X_RAYS))
     options = ("--pipeline", X_RAYS, "--model", f"{X_RAYS}={bundle}", "--workers", 1)
