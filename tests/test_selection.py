@@ -231,3 +231,50 @@ def test_of_real_files_only_chest_x_rays_that_say_so_are_scored(shared_data):
     # vouching for the lungs does not make lungs of an ultrasound that says what else it shows
     vouched, _ = select(intake, pipelines("lung_ultrasound"), "lung")
     assert all(not task.series.facts.get("BodyPartExamined") for task in vouched)
+
+
+REFUSED = {
+    "missing slices": "missing-slices",
+    "lateral view": "other-view",
+    "anatomy and view not stated": "anatomy-not-stated",
+}
+"""The code for each reason of an archive's truth."""
+
+PIPELINE_OF = {
+    "CT": "chest_ct_nodule",
+    "DX": "chest_xray_opacity",
+    "US": "lung_ultrasound",
+    "SM": "histology_tumour",
+    "GM": "histology_tumour",
+}
+
+
+def test_of_an_archive_of_phantoms_every_study_ends_as_its_truth_says(archive):
+    out, truth = archive
+    root = out / truth["root"]
+    intake = index(root)
+    tasks, declined = select(intake, pipelines())
+    scored = {task.series.identifiers.series_uid: task for task in tasks}
+    reasons = {one.record.identifiers.series_uid: one for one in declined if one.status == "refused"}
+    fates = {record.path.removeprefix(f"{root}/"): record for record in intake.files}
+    for study in truth["studies"]:
+        uid, expected = study["series_uid"], study["expected"]
+        if expected["status"] == "used":
+            task = scored.pop(uid)
+            assert task.pipeline == PIPELINE_OF[study["dicom_modality"]], study["folder"]
+            assert {file.path.removeprefix(f"{root}/") for file in task.series.files} == set(study["files"])
+            if study["modality"] != "WSI":
+                assert list(task.series.grid.shape) == study["shape"]
+        else:
+            assert reasons.pop(uid).reason.code == REFUSED[expected["reason"]], study["folder"]
+        for skipped in study["skipped"]:
+            assert fates.pop(skipped["file"]).reason.code == "localiser"
+        for file in study["files"]:
+            fates.pop(file)
+    assert scored == {}
+    assert reasons == {}
+    assert sorted(fates) == sorted(odd["file"] for odd in truth["skipped"])
+    assert {record.status for record in fates.values()} == {"skipped"}
+    # a localiser of the same study is named in the case, with its reason
+    named = [one for task in tasks for one in task.left_out if one.reason.code == "localiser"]
+    assert len(named) == sum(len(study["skipped"]) for study in truth["studies"])
