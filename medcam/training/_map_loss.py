@@ -25,7 +25,7 @@ def cells(mask: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
 
 
 def map_loss(evidence: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Focal loss (Lin et al., 2017, gamma 2) over cells, lesion and background weighing alike.
+    """Focal loss (Lin et al., 2017, gamma 2): the sum over cells per lesion cell, each image counting as one more.
 
     Args:
         evidence: (B, 1, *map) logits of the class map.
@@ -41,7 +41,7 @@ def map_loss(evidence: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     probability = evidence.sigmoid()
     missed = (1 - probability) ** 2 * functional.softplus(-evidence)
     false = probability**2 * functional.softplus(evidence)
-    return (missed * inside).sum() / inside.sum().clamp(min=1) + (false * outside).sum() / inside.sum().clamp(min=1)
+    return ((missed * inside).sum() + (false * outside).sum()) / (inside.sum() + len(evidence))
 
 
 class Tap:

@@ -36,12 +36,15 @@ def draw(recipe: Recipe, seeds: Sequence[int], slides: Sequence[int] = (), worke
     Args:
         seeds: of phantoms.
         slides: seeds of whole slides.
-        workers: processes.
+        workers: processes; 0 draws in this one.
     """
     jobs = [(seed, sick, False) for seed in seeds for sick in (False, True)]
     jobs += [(seed, sick, True) for seed in slides for sick in (False, True)]
-    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_alone) as pool:
-        rows = list(pool.map(partial(_rows, recipe), jobs, chunksize=4))
+    if workers:
+        with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_alone) as pool:
+            rows = list(pool.map(partial(_rows, recipe), jobs, chunksize=4))
+    else:
+        rows = [_rows(recipe, job) for job in jobs]
     patients = np.repeat(np.arange(len(jobs)), [len(masks) for _, masks in rows])
     return Pictures(np.concatenate([i for i, _ in rows]), np.concatenate([m for _, m in rows]), patients)
 
