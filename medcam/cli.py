@@ -44,7 +44,7 @@ def demo(
     """Make phantoms, screen them with every pipeline, write reports, and say how to open the reviewer."""
     from medcam.demo import run_demo
 
-    raise typer.Exit(_finish(run_demo(folder, _progress(), _say)))
+    run_demo(folder, _progress(), _say)
 
 
 @app.command("sample-data")

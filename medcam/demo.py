@@ -17,11 +17,10 @@ from medcam.results import Results
 FORMATS = ("html", "pdf", "json_record", "dicom_sc")
 
 
-def run_demo(folder: Path, progress: Progress, say: Callable[[str], None]) -> bool:
+def run_demo(folder: Path, progress: Progress, say: Callable[[str], None]) -> None:
     """Everything from phantoms to reports below `folder`; what is there already is not made again.
 
-    Returns:
-        bool: whether any study was refused. The archive holds some that have to be.
+    The archive holds some series that have to be refused.
     """
     from rich.console import Console
 
@@ -36,13 +35,18 @@ def run_demo(folder: Path, progress: Progress, say: Callable[[str], None]) -> bo
     with progress:
         outcome = screen(archive / "dicom", results, Options(), progress)
         Console(width=None if sys.stdout.isatty() else 160).print(outcome_table(outcome))
-        if any(row["new"] for row in outcome.rows) or not reports.exists():
+        if _older(reports / "index.html", results / "cases"):
             found = Results.open(results)
             written = write_reports(found, FORMATS, reports, progress=progress.stage("reports"))
             found.close()
             say(f"{len(written)} files in {reports}; begin with {reports / 'index.html'}")
     say(f"Open the reviewer:  {_command()} review {results}")
-    return False
+
+
+def _older(overview: Path, cases: Path) -> bool:
+    """Whether the overview, which is written last of all reports, lacks or was written before some case."""
+    newest = max((case.stat().st_mtime for case in cases.iterdir()), default=0.0)
+    return not overview.exists() or overview.stat().st_mtime < newest
 
 
 def write_phantoms(out: Path, seed: int = 0) -> dict[str, Any]:

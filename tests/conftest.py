@@ -1,6 +1,9 @@
 """What several test folders need."""
 
 import json
+import os
+import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -51,3 +54,17 @@ def screened(world: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The results folder of that folder, and what the screening returned. Only to be read."""
     out = tmp_path_factory.mktemp("screened") / "results"
     return out, world.screen(out)
+
+
+@pytest.fixture(scope="session")
+def demonstration(archive: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str], float]:
+    """`medcam demo` over the session's archive: its folder, what it said, and the seconds it took. Only to be read."""
+    from medcam.demo import run_demo
+    from medcam.progress import Progress
+
+    folder = tmp_path_factory.mktemp("demo")
+    shutil.copytree(archive[0], folder / "archive", copy_function=os.link)
+    said: list[str] = []
+    begun = time.monotonic()
+    run_demo(folder, Progress(quiet=True), said.append)
+    return folder, said, time.monotonic() - begun
