@@ -136,7 +136,7 @@ def screen(
     from medcam.tables import outcome_table
 
     _show(outcome_table(outcome))
-    raise typer.Exit(_finish(outcome.incomplete))
+    raise typer.Exit(_finish(outcome.incomplete and not dry_run))
 
 
 @app.command()
@@ -217,7 +217,9 @@ def main() -> None:
     try:
         app()
     except MedcamError as error:
-        typer.echo(f"medcam: {error}", err=True)
+        from medcam.tables import printable
+
+        typer.echo(printable(f"medcam: {error}"), err=True)
         sys.exit(Exit.USAGE)
 
 
@@ -245,7 +247,9 @@ def _progress() -> Any:
 
 
 def _say(text: str) -> None:
-    typer.echo(text)
+    from medcam.tables import printable
+
+    typer.echo(printable(text))
 
 
 def _show(table: Any) -> None:

@@ -119,7 +119,7 @@ class Results:
     def pseudonym(self, *parts: str) -> str:
         """A keyed hash of identifying text: the same within this folder, meaningless outside."""
         secret = bytes.fromhex(self._fact("secret"))
-        return hmac.new(secret, "\0".join(parts).encode(), hashlib.sha256).hexdigest()[:12]
+        return hmac.new(secret, "\0".join(parts).encode(errors="surrogateescape"), hashlib.sha256).hexdigest()[:12]
 
     def study_key(self, series: Series) -> str:
         """The pseudonym of a series' study."""
@@ -200,7 +200,7 @@ class Results:
         with self._identifiers:
             row = ("intake", json.dumps(intake.to_dict()))
             self._identifiers.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", row)
-            self._identifiers.execute("INSERT OR REPLACE INTO facts VALUES ('root', ?)", (intake.root,))
+            self._identifiers.execute("INSERT OR REPLACE INTO facts VALUES ('root', ?)", (json.dumps(intake.root),))
 
     # reading
 
@@ -290,7 +290,7 @@ class Results:
         return pixels
 
     def _relocated(self, series: Series) -> Series:
-        root, moved = Path(self._fact("root")), self._source
+        root, moved = Path(json.loads(self._fact("root"))), self._source
         assert moved is not None
         files = tuple(
             replace(file, path=str(moved / Path(file.path).relative_to(root)))
@@ -362,7 +362,7 @@ def stamp(series: Series, fresh: bool = False) -> str:
         status = path.stat() if fresh else None
         size, time = (status.st_size, status.st_mtime_ns) if status else (file.size_bytes, file.mtime_ns)
         parts.append(f"{path.name}\0{size}\0{time}")
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    return hashlib.sha256("\n".join(parts).encode(errors="surrogateescape")).hexdigest()
 
 
 def _refuse_foreign(folder: Path) -> None:

@@ -67,8 +67,8 @@ class Outcome:
     """One per case in the results folder that belongs to this folder's series, as `findings.summary`, with "new"."""
     refusals: tuple[Refusal, ...]
     intake: Intake
-    planned: tuple[str, ...] = ()
-    """What a dry run would have scored."""
+    planned: tuple[str, ...] | None = None
+    """What a dry run would have scored and refused, a line each."""
     seconds: float = 0.0
 
     @property
@@ -111,9 +111,7 @@ def screen(folder: Path, out: Path, options: Options | None = None, progress: Pr
         raise UsageError("no-folder", f"{folder} does not exist or may not be entered; give a folder of images.")
     if options.dry_run:
         intake = _read(folder, None, options, progress, ())
-        tasks, _ = select(intake, pipelines, options.assume_anatomy)
-        planned = tuple(f"{task.pipeline}: {_words(task)}" for task in tasks)
-        return Outcome((), (), intake, planned, time.monotonic() - begun)
+        return Outcome((), (), intake, _plan(*select(intake, pipelines, options.assume_anatomy)))
     with Results.writer(out) as results, contextlib.ExitStack() as stack:
         decoders = [stack.enter_context(Decoder()) for _ in range(options.workers)]  # each starts at its first file
         intake = _read(folder, out, options, progress, decoders)
@@ -125,7 +123,7 @@ def screen(folder: Path, out: Path, options: Options | None = None, progress: Pr
         with _Run(results, options, progress, decoders) as run:
             for name, pipeline in pipelines.items():
                 run.pipeline(pipeline, bundles[name], models[name], [task for task in tasks if task.pipeline == name])
-        return Outcome(tuple(run.rows), (*refusals, *run.failed), intake, (), time.monotonic() - begun)
+        return Outcome(tuple(run.rows), (*refusals, *run.failed), intake, seconds=time.monotonic() - begun)
 
 
 class _Run(contextlib.ExitStack):
@@ -317,6 +315,12 @@ def _batches(ready: Iterator[_Ready], size: int) -> Iterator[list[_Ready]]:
             batch = []
     if batch:
         yield batch
+
+
+def _plan(tasks: list[Task], declined: list[Declination]) -> tuple[str, ...]:
+    scored = [f"would score   {task.pipeline}: {_words(task)}" for task in tasks]
+    refused = [f"would refuse  {one.record.description}: {one.reason}" for one in declined if one.status == "refused"]
+    return (*scored, *refused, f"would score {len(scored)} series and refuse {len(refused)}")
 
 
 def _declined(results: Results, one: Declination) -> Refusal:

@@ -19,10 +19,15 @@ STYLES = {"flagged": "bold red", "refer": "bold yellow", "not flagged": "", "dem
 MOST_REFUSALS = 30
 
 
+def printable(text: str) -> str:
+    """Words from files and file names without what a terminal would obey or cannot show."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+
+
 def outcome_table(outcome: "Outcome") -> RenderableType:
     """The cases of a run, what was refused or failed and why, and the counts."""
-    if outcome.planned:
-        return Group(*(Text(f"would score  {line}") for line in outcome.planned))
+    if outcome.planned is not None:
+        return Group(*(Text(printable(line)) for line in outcome.planned))
     table = Table("study", "pipeline", "decision", "score", "uncertainty (SD)", "where", title="Cases")
     for row in sorted(outcome.rows, key=lambda row: (row["pipeline"], -row["score"])):
         words = Text(row["decision"], style=STYLES.get(row["decision"], ""))
@@ -34,7 +39,8 @@ def outcome_table(outcome: "Outcome") -> RenderableType:
         refused = Table("study", "what", "status", "code", "reason", title="Eligible, but not scored")
         for one in bad[:MOST_REFUSALS]:
             why = one.reason.detail or REASONS[one.reason.code]
-            refused.add_row(one.study_key, one.description, one.status, one.reason.code, why)
+            cells = (one.study_key, one.description, one.status, one.reason.code, why)
+            refused.add_row(*(Text(printable(cell)) for cell in cells))
         parts.append(refused)
         if len(bad) > MOST_REFUSALS:
             parts.append(Text(f"and {len(bad) - MOST_REFUSALS} more; all of them are in the results folder's index."))
@@ -67,7 +73,7 @@ def member_table(what: str) -> Table:
     """One row per member."""
     table = Table("name", "what it is", title=what)
     for name, line in shelves()[what]():
-        table.add_row(name, line)
+        table.add_row(Text(name), Text(line))
     return table
 
 

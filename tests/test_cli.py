@@ -172,6 +172,21 @@ def test_index_says_a_line_for_each_series_and_stray_file_and_no_word_about_the_
     assert CANARY in medcam("index", x_ray, "--workers", 1, "--json", "--include-identifiers")[1]
 
 
+def test_names_that_are_no_text_are_told_all_the_same(medcam, tmp_path):
+    (tmp_path / "in").mkdir()
+    try:
+        open(os.fsencode(tmp_path / "in") + b"/\xff\x1b[2J", "wb").close()  # noqa: PTH123  # bytes
+    except OSError:
+        pytest.skip("needs a file system that takes any bytes as a name")
+    code, said, error = medcam("index", tmp_path / "in", "--workers", 1)
+    assert code == 0
+    assert "\x1b" not in said + error
+    assert "skipped" in said or "refused" in said
+    code, said, _ = medcam("index", tmp_path / "in", "--json", "--workers", 1)
+    assert code == 0
+    assert os.fsencode(json.loads(said)["files"][0]["path"]).endswith(b"/\xff\x1b[2J")
+
+
 # screen: exit codes and what is said
 
 
@@ -193,9 +208,12 @@ def test_exit_codes_and_the_table(medcam, x_ray, stand_ins, tmp_path):
 
 
 def test_a_dry_run_says_what_it_would_do(medcam, x_ray, stand_ins, tmp_path):
+    write_dx(x_ray / "lateral", scene((20, 18), (slice(1), slice(1))), ViewPosition="LL")
     code, said, _ = medcam("screen", x_ray, "--out", tmp_path / "r", *model(stand_ins), "--dry-run")
     assert code == 0
-    assert "would score  chest_xray_opacity: DX image" in said
+    assert "would score   chest_xray_opacity: DX image" in said
+    assert "would refuse  DX image of 20 x 18: other-view: LL, not PA/AP" in said
+    assert "would score 1 series and refuse 1" in said
     assert not (tmp_path / "r").exists()
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -153,10 +154,11 @@ def test_limit_stops_after_so_many_and_the_next_run_goes_on(x_rays, tmp_path):
 def test_a_dry_run_names_what_would_be_scored_and_writes_nothing(world, tmp_path):
     before = {path: path.stat().st_mtime_ns for path in world.folder.rglob("*")}
     outcome = world.screen(tmp_path / "results", dry_run=True)
-    assert sorted(outcome.planned) == [
-        "chest_ct_nodule: CT volume, 30 slices",
-        *["chest_xray_opacity: DX image"] * 4,
-        "lung_ultrasound: US cine, 12 frames",
+    assert list(outcome.planned) == [
+        "would score   chest_ct_nodule: CT volume, 30 slices",
+        *["would score   chest_xray_opacity: DX image"] * 4,
+        "would score   lung_ultrasound: US cine, 12 frames",
+        "would score 6 series and refuse 0",
     ]
     assert list(tmp_path.iterdir()) == []
     assert {path: path.stat().st_mtime_ns for path in world.folder.rglob("*")} == before
@@ -264,6 +266,19 @@ def test_copied_pixels_make_the_folder_self_sufficient(world, tmp_path):
             assert pixels.unit == "HU"
             assert abs(float(pixels.array[CT_BLOCK].mean()) - 600) < 2
     results.close()
+
+
+def test_names_that_are_no_text_are_screened_like_others(x_rays, tmp_path):
+    """Old archives name files and folders in encodings of their own."""
+    folder = os.fsdecode(os.fsencode(tmp_path) + b"/M\xfcller")
+    try:
+        shutil.copytree(x_rays.folder, folder)
+        os.rename(f"{folder}/dx0", os.fsdecode(os.fsencode(folder) + b"/\xff"))  # noqa: PTH104  # no text either
+    except OSError:
+        pytest.skip("needs a file system that takes any bytes as a name")
+    strange = World(Path(folder), x_rays.models, x_rays.pipelines)
+    assert [row["new"] for row in strange.screen(tmp_path / "results").rows] == [True] * 4
+    assert [row["new"] for row in strange.screen(tmp_path / "results").rows] == [False] * 4
 
 
 def test_real_files_end_in_one_fate_each_and_the_same_twice(shared_data, stand_ins, tmp_path, capfd):
