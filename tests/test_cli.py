@@ -437,6 +437,28 @@ def test_a_full_disk_loses_nothing_that_was_finished(refusal, medcam, tmp_path, 
         results.close()
 
 
+def test_a_file_that_cannot_grow_loses_nothing_that_was_finished(refusal, medcam, tmp_path, stand_ins):
+    """The same where nothing can be mounted: files may not grow beyond a limit, of this process and the decoder's."""
+    resource = pytest.importorskip("resource", reason="needs resource limits")
+    for i in range(4):
+        write_dx(tmp_path / "in" / f"{i}", scene((100, 100), (slice(50, 80), slice(20, 60)), i))
+    write_dx(tmp_path / "in" / "9", scene((900, 900), (slice(50, 80), slice(100, 140))))
+    command = ("screen", tmp_path / "in", "--out", tmp_path / "r", *model(stand_ins), "--batch-size", 1)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, hard))
+        assert "No space left" in refusal(*command)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    results = Results.open(tmp_path / "r")
+    finished = len(list(map(results.case, results.keys())))
+    results.close()
+    assert finished == 4
+    code, said, _ = medcam(*command)
+    assert code == 0
+    assert "cases: 1 scored now, 4 known from before" in said
+
+
 # explain
 
 
