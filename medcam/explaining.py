@@ -129,6 +129,6 @@ def _one_series(file: Path, decoder: Decoder) -> Series:
         return intake.used[0]
     reasons = [str(one.reason) for one in intake.series if one.reason is not None]
     reasons += [str(one.reason) for one in intake.files if one.reason is not None]
-    why = f" ({'; '.join(reasons[:3])})" if reasons and not intake.used else ""
+    why = f" ({'; '.join(list(dict.fromkeys(reasons))[:3])})" if reasons and not intake.used else ""
     message = f"{file} holds {len(intake.used)} images or series{why}; name one image, or the folder of one series."
     raise UsageError("not-one-image", message)
