@@ -21,11 +21,12 @@ app = typer.Typer(
 
 
 class Exit(IntEnum):
-    """Exit codes: 0 done, 2 not possible as asked, 3 done but eligible studies were refused or failed."""
+    """Exit codes: 0 done, 2 not possible as asked, 3 done but eligible studies were refused or failed, 130 stopped."""
 
     DONE = 0
     USAGE = 2
     INCOMPLETE = 3
+    STOPPED = 130
 
 
 Pipelines = Annotated[
@@ -131,8 +132,13 @@ def screen(
         uncertainty=uncertainty,
         trust_code=trust_code,
     )
-    with _progress() as progress:
-        outcome = run(folder, out, options, progress)
+    try:
+        with _progress() as progress:
+            outcome = run(folder, out, options, progress)
+    except KeyboardInterrupt:
+        message = "medcam: stopped. What is finished is kept; run the same command again to go on."
+        typer.echo(message, err=True)
+        raise typer.Exit(Exit.STOPPED) from None
     from medcam.tables import outcome_table
 
     _show(outcome_table(outcome))

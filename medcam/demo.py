@@ -13,6 +13,7 @@ from medcam.errors import UsageError
 from medcam.plugins import locate
 from medcam.progress import Progress
 from medcam.results import Results
+from medcam.storage import storage_errors
 
 FORMATS = ("html", "pdf", "json_record", "dicom_sc")
 
@@ -53,17 +54,18 @@ def write_phantoms(out: Path, seed: int = 0) -> dict[str, Any]:
     """An archive of phantoms in a new or empty folder, written whole or not at all; returns the truth.
 
     Raises:
-        UsageError: the folder holds something else.
+        UsageError: the folder holds something else, or cannot be written.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError("not-empty", f"{out} is not empty; choose a new folder for the phantoms.")
     part = out.with_name(f".{out.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.parent.mkdir(parents=True, exist_ok=True)
-    phantoms("archive").write_archive(part, seed=seed)
-    if out.exists():
-        out.rmdir()
-    part.rename(out)
+    with storage_errors(out):
+        shutil.rmtree(part, ignore_errors=True)
+        part.parent.mkdir(parents=True, exist_ok=True)
+        phantoms("archive").write_archive(part, seed=seed)
+        if out.exists():
+            out.rmdir()
+        part.rename(out)
     truth: dict[str, Any] = json.loads((out / "truth.json").read_text())
     return truth
 

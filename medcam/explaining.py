@@ -13,6 +13,7 @@ from medcam.explainers._picture import write_nifti
 from medcam.models import Card, load_bundle, load_model
 from medcam.plugins import near
 from medcam.readers import Decoder, index
+from medcam.storage import storage_errors
 from medcam.study import Series
 from medcam.transforms import compose, prepare
 
@@ -53,20 +54,28 @@ def explain_file(
         pixels = decoder.pixels(series, Path(scratch))
         prepared = prepare(pixels, compose(subject.transform, series.facts, **subject.options))
     explained = explain(subject.network, prepared.tensor, method, chosen, layer, head=head, grids=prepared.grids)
-    out.mkdir(parents=True, exist_ok=True)
-    written = []
-    for row in range(len(prepared.grids)):
-        for rank in range(explained.scores.shape[1]):
-            record = explained.sample(row, rank, _name(explained, row, rank, subject.card))
-            stem = f"{file.stem}_{method}_{record.target}" + (f"_tile{row}" if len(prepared.grids) > 1 else "")
-            stem = "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in stem)
-            volume, picture, description = (out / f"{stem}{suffix}" for suffix in (".nii.gz", ".png", ".json"))
-            write_nifti(volume, record)
-            explained.save(picture, row, rank)
-            stored = {"evidence": volume.name, "explained": float(explained.scores[row, rank]), "steps": prepared.steps}
-            description.write_text(json.dumps(record.to_dict({}) | stored, indent=1) + "\n")
-            written += [volume, picture, description]
-    return written
+    with storage_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+        return [
+            path
+            for row in range(len(prepared.grids))
+            for rank in range(explained.scores.shape[1])
+            for path in _write(explained, row, rank, out, file.stem, subject.card, prepared.steps)
+        ]
+
+
+def _write(
+    explained: Explained, row: int, rank: int, out: Path, stem: str, card: Card | None, steps: tuple[str, ...]
+) -> tuple[Path, Path, Path]:
+    record = explained.sample(row, rank, _name(explained, row, rank, card))
+    name = f"{stem}_{explained.method}_{record.target}" + (f"_tile{row}" if len(explained.grids) > 1 else "")
+    name = "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in name)
+    volume, picture, description = (out / f"{name}{suffix}" for suffix in (".nii.gz", ".png", ".json"))
+    write_nifti(volume, record)
+    explained.save(picture, row, rank)
+    stored = {"evidence": volume.name, "explained": float(explained.scores[row, rank]), "steps": steps}
+    description.write_text(json.dumps(record.to_dict({}) | stored, indent=1) + "\n")
+    return volume, picture, description
 
 
 @dataclass(frozen=True)

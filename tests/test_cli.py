@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from medcam import cli
+from medcam.progress import Progress
 from medcam.results import MARK, Results
 from tests.small_dicom import CANARY, scene, write_ct, write_dx
 from tests.stand_ins import save_fussy, save_stand_in
@@ -255,6 +256,19 @@ def test_nothing_that_names_the_patient_leaves_the_identifiers(medcam, tmp_path,
         "identifiers.sqlite",
         "identifiers-headers.sqlite",
     }
+
+
+def test_a_run_that_is_interrupted_says_how_it_goes_on(medcam, x_ray, tmp_path, stand_ins, monkeypatch):
+    def interrupted(done, total):
+        raise KeyboardInterrupt
+
+    command = ("screen", x_ray, "--out", tmp_path / "r", *model(stand_ins))
+    with monkeypatch.context() as patched:
+        patched.setattr(Progress, "stage", lambda self, name: interrupted)
+        code, _, said = medcam(*command)
+    assert code == 130
+    assert said == "medcam: stopped. What is finished is kept; run the same command again to go on.\n"
+    assert medcam(*command)[0] == 0
 
 
 # screen: what cannot be done
@@ -533,6 +547,21 @@ def test_explain_takes_somebodys_own_network(medcam, x_ray, tmp_path):
     code, said, error = medcam("explain", x_ray / "dx", "--model", "tests.stand_ins:Fussy", *options)
     assert code == 0, error
     assert said.count("\n") == 3
+
+
+@pytest.mark.parametrize("command", ["demo", "sample-data", "explain", "report"])
+def test_a_place_that_cannot_be_written(refusal, medcam, x_ray, tmp_path, stand_ins, command):
+    (tmp_path / "file").write_text("x")
+    place = tmp_path / "file" / "inside"
+    if command == "report":
+        medcam("screen", x_ray, "--out", tmp_path / "r", *model(stand_ins))
+    arguments = {
+        "demo": (place,),
+        "sample-data": (place,),
+        "explain": (x_ray / "dx", "--model", stand_ins[X_RAYS], "--out", place),
+        "report": (tmp_path / "r", "--format", "json_record", "--out", place),
+    }
+    assert re.search(r"cannot be written \(.*\); choose another", refusal(command, *arguments[command]))
 
 
 # the databases that a run leaves
