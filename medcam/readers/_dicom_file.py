@@ -12,18 +12,15 @@ from typing import BinaryIO
 
 from pydicom import config
 from pydicom.dataset import Dataset
-from pydicom.filereader import read_dataset
-from pydicom.tag import BaseTag
 
 from medcam.errors import BudgetError, InputError
+from medcam.readers._dicom_elements import LONG_FORM, UNDEFINED, read_elements, read_meta
 from medcam.readers._dicom_kinds import DEFLATED, SLIDE
 
 IMPLICIT, EXPLICIT, BIG_ENDIAN = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"
-UNDEFINED = 0xFFFFFFFF
-LONG_FORM = (b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"UN")
 COMMON_VR = (b"UL", b"OB", b"UI", b"SH", b"CS", b"DA", b"TM", b"LO", b"ST", b"PN", b"SQ")
 MEDIA_CLASS, MEDIA_INSTANCE, TRANSFER_SYNTAX = 0x00020002, 0x00020003, 0x00020010
-SOP_CLASS, PER_FRAME, PIXEL_GROUP = 0x00080016, (0x5200, 0x9230), 0x7FE0
+SOP_CLASS, PER_FRAME, PIXEL_GROUP = 0x00080016, 0x52009230, 0x7FE0
 PIXEL_TAGS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
 ITEM, SEQUENCE_END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
 
@@ -115,31 +112,30 @@ def _open(stream: BinaryIO, tags: set[int], size: int) -> DicomFile:
     syntax, stated, media = _syntax_of(head[start:]), False, ("", "")
     if head[start : start + 2] == b"\x02\x00":
         stream.seek(start)
-        meta = read_dataset(stream, False, True, stop_when=lambda tag, *_: tag >> 16 != 2)
+        meta = read_meta(stream)
         start = stream.tell()
-        named, media = _text(meta, TRANSFER_SYNTAX), (_text(meta, MEDIA_CLASS), _text(meta, MEDIA_INSTANCE))
+        named, media = meta.get(TRANSFER_SYNTAX, ""), (meta.get(MEDIA_CLASS, ""), meta.get(MEDIA_INSTANCE, ""))
         syntax, stated = (named, True) if named else (_syntax_of(stream.read(16)), False)
     if syntax is None:
         raise InputError("malformed", "It does not begin like a DICOM file.")
     if syntax in DEFLATED:
         raise InputError("deflated", "")
     implicit, little = syntax == IMPLICIT, syntax != BIG_ENDIAN
-    end = 0
+    end, per_frame = 0, False
 
     def stop(tag: int, _vr: str | None, length: int) -> bool:
-        nonlocal end
+        nonlocal end, per_frame
         end = stream.tell() + (0 if length == UNDEFINED else length)
-        return tag >> 16 >= PIXEL_GROUP or (tag >> 16, tag & 0xFFFF) == PER_FRAME
+        per_frame = tag == PER_FRAME
+        return per_frame or tag >> 16 >= PIXEL_GROUP
 
     stream.seek(start)
-    wanted: list[BaseTag | int] = [*tags, SOP_CLASS]
-    dataset = read_dataset(stream, implicit, little, stop_when=stop, specific_tags=wanted)
+    wanted = {*tags, SOP_CLASS}
+    dataset = read_elements(stream, implicit, little, wanted, stop)
     pixels = None
     if (_text(dataset, SOP_CLASS) or media[0]) != SLIDE:  # of a slide's many thousand frames nothing is needed here
-        frames = read_dataset(
-            stream, implicit, little, stop_when=lambda tag, *_: tag >> 16 >= PIXEL_GROUP, specific_tags=wanted
-        )
-        dataset.update(frames)
+        if per_frame:
+            dataset.update(read_elements(stream, implicit, little, wanted, lambda tag, *_: tag >> 16 >= PIXEL_GROUP))
         pixels = _pixel_element(stream, implicit, "<" if little else ">", size)
         if pixels is None and end > size:
             raise InputError("truncated", "The file ends inside its header.")

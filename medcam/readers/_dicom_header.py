@@ -109,14 +109,14 @@ def _plain(file: DicomFile) -> dict[str, Any]:
     facts: dict[str, Any] = {"TransferSyntaxUID": file.transfer_syntax}
     dataset = file.dataset
     charset = _bytes(dataset, CHARSET)
-    for tag in dataset.keys():  # noqa: SIM118  # iterating over a Dataset would parse its elements
-        keyword, usual = PLAIN.get(int(tag), ("", ""))  # int: comparing pydicom's tags is slow
-        value = _bytes(dataset, tag) if keyword else b""
-        if not value:
+    for element in dataset.values():  # as they stand in the file: iterating over the Dataset itself would parse them
+        keyword, usual = PLAIN.get(int(element.tag), ("", ""))  # int: comparing pydicom's tags is slow
+        value = element.value
+        if not keyword or not value or not isinstance(value, bytes):
             continue
         if len(value) > MAX_TEXT_BYTES:
             raise InputError("malformed", f"{keyword} is {len(value)} bytes long.")
-        vr = dataset.get_item(tag).VR or usual
+        vr = element.VR or usual
         if vr == "US or SS":
             vr = "SS" if facts.get("PixelRepresentation") else "US"
         if keyword in SIZES:
