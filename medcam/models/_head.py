@@ -22,8 +22,8 @@ class Head(nn.Module):
         super().__init__()
         self.map: nn.Module = Conv[Conv.CONV, spatial_dims](in_channels, out_channels, kernel_size=1, bias=False)
         self.bias = nn.Parameter(torch.zeros(out_channels))
-        # nearly all cells are healthy: they start out speaking against the class (the prior of Lin et al., 2017)
-        nn.init.normal_(self.map.weight, mean=-2 / in_channels, std=0.5 / in_channels)
+        # nearly all cells are healthy: most start out speaking against the class (the prior of Lin et al., 2017)
+        nn.init.normal_(self.map.weight, mean=-2 / in_channels, std=in_channels**-0.5)
         self.pooling, self.sharpness = pooling, sharpness
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:

@@ -88,10 +88,10 @@ def _batch(
 
 
 def _somewhere(pictures: Pictures, row: int, random: torch.Generator) -> npt.NDArray[np.int64]:
-    """A voxel of the row's own lesion or, half of the time, of one in another patient: in a lung, lesion or not."""
+    """A voxel of the row's own lesion or, at times, of one in another patient: in a lung, lesion or not."""
     while True:
         lesion = np.argwhere(pictures.masks[row])
-        if len(lesion) and torch.rand(1, generator=random) < 0.5:
+        if len(lesion) and torch.rand(1, generator=random) < 0.7:
             break
         row = int(torch.randint(len(pictures.masks), (1,), generator=random))
     voxel: npt.NDArray[np.int64] = lesion[int(torch.randint(len(lesion), (1,), generator=random))]

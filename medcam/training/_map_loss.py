@@ -25,7 +25,9 @@ def cells(mask: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
 
 
 def map_loss(evidence: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Focal loss (Lin et al., 2017, gamma 2): the sum over cells per lesion cell, each image counting as one more.
+    """Focal loss (Lin et al., 2017, gamma 2): mean over an image's lesion cells, a quarter of the sum over others.
+
+    The mean makes a small lesion count as much as a large one.
 
     Args:
         evidence: (B, 1, *map) logits of the class map.
@@ -41,7 +43,9 @@ def map_loss(evidence: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     probability = evidence.sigmoid()
     missed = (1 - probability) ** 2 * functional.softplus(-evidence)
     false = probability**2 * functional.softplus(evidence)
-    return ((missed * inside).sum() + (false * outside).sum()) / (inside.sum() + len(evidence))
+    space = tuple(range(1, evidence.ndim))
+    per_image = (missed * inside).sum(space) / inside.sum(space).clamp(min=1) + 0.25 * (false * outside).sum(space)
+    return per_image.mean()
 
 
 class Tap:

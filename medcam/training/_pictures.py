@@ -31,14 +31,14 @@ class Pictures:
 
 
 def draw(recipe: Recipe, seeds: Sequence[int], slides: Sequence[int] = (), workers: int = 2) -> Pictures:
-    """Pictures of every seed, sick and healthy.
+    """Pictures of every seed, sick, and of the first ones healthy too.
 
     Args:
         seeds: of phantoms.
-        slides: seeds of whole slides.
+        slides: seeds of whole slides, each sick and healthy.
         workers: processes; 0 draws in this one.
     """
-    jobs = [(seed, sick, False) for seed in seeds for sick in (False, True)]
+    jobs = [(seed, False, False) for seed in seeds[: recipe.healthy]] + [(seed, True, False) for seed in seeds]
     jobs += [(seed, sick, True) for seed in slides for sick in (False, True)]
     if workers:
         with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_alone) as pool:

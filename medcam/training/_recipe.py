@@ -16,7 +16,9 @@ class Recipe:
     options: Mapping[str, Any]
     network_def: Mapping[str, Any]
     patients: int
-    """Training phantoms: each seed once sick and once healthy."""
+    """Training phantoms: one seed each, drawn sick."""
+    healthy: int
+    """How many of them are drawn healthy too."""
     epochs: int
     batch: int = 16
     rate: float = 3e-3
@@ -56,7 +58,8 @@ RECIPES = {
                 stem_stride=4,
             ),
             patients=350,
-            epochs=8,
+            healthy=350,
+            epochs=10,
             flips=(1,),
         ),
         Recipe(
@@ -64,21 +67,22 @@ RECIPES = {
             label="pulmonary nodule",
             modality="CT",
             transform="ct",
-            options={"size": [64, 112, 128], "spacing_mm": [4.5, 2.5, 2.5], "window_hu": [-1000, 400]},
+            options={"size": [64, 128, 144], "spacing_mm": [4.5, 2.2, 2.2], "window_hu": [-1000, 400]},
             network_def=_resnet(
                 spatial_dims=3,
                 in_channels=1,
-                widths=[16, 32],
+                widths=[16, 40],
                 blocks=[1, 2],
                 strides=[1, 2],
                 stem_kernel=5,
                 stem_stride=[1, 2, 2],
             ),
-            patients=200,
-            epochs=10,
-            batch=8,
+            patients=300,
+            healthy=60,
+            epochs=12,
+            per_epoch=960,
             flips=(2,),
-            crop=(32, 64, 64),
+            crop=(24, 48, 48),
         ),
         Recipe(
             pipeline="lung_ultrasound",
@@ -100,6 +104,7 @@ RECIPES = {
                 ),
             },
             patients=150,
+            healthy=150,
             epochs=8,
             per_epoch=1000,
             flips=(1,),
@@ -121,6 +126,7 @@ RECIPES = {
                 stem_stride=4,
             ),
             patients=300,
+            healthy=300,
             epochs=10,
             per_epoch=1000,
             flips=(0, 1),

@@ -54,7 +54,7 @@ def publish(
     layer = f"{recipe.trunk}.stages".removeprefix(".")
     labels, logits, peaks, shape = _validate(network, recipe, layer)
     threshold = youden(labels, logits)
-    found = (labels == 1) & (logits >= threshold)
+    found = (labels == 1) & (logits >= min(threshold, logits[labels == 1].max()))
     area, (low, high) = auroc(labels, logits), interval(lambda pick: auroc(labels[pick], logits[pick]), len(labels))
     card = Card(
         name=f"{recipe.pipeline} demonstration",
@@ -132,8 +132,9 @@ Finds: {recipe.label}. **A demonstration: it has seen drawn phantoms only and de
 ## Data
 
 Phantoms drawn by `sample_data.{generator(recipe.pipeline).__name__.split(".")[-1]}`: {recipe.patients} seeds from \
-{TRAINING:,} on, each once sick and once healthy{extra}. Threshold and figures: {VALIDATION_PATIENTS} seeds from \
-{VALIDATION:,} on, half of them sick. No image of a person was used.
+{TRAINING:,} on, each with the finding, {recipe.healthy} of them without it too{extra}. \
+Threshold and figures: {VALIDATION_PATIENTS} seeds from {VALIDATION:,} on, half of them sick. \
+No image of a person was used.
 
 ## Training
 

@@ -9,8 +9,8 @@ from medcam.transforms._spacing import Respace
 
 def ct(
     facts: Mapping[str, str],
-    size: tuple[int, int, int] = (64, 112, 128),
-    spacing_mm: tuple[float, float, float] = (4.5, 2.5, 2.5),
+    size: tuple[int, int, int] = (64, 128, 144),
+    spacing_mm: tuple[float, float, float] = (4.5, 2.2, 2.2),
     window_hu: tuple[float, float] = (-1000.0, 400.0),
 ) -> Compose:
     """Rows and columns as radiologists see them: d towards the head, h towards the back, w towards the patient's left.

@@ -27,6 +27,7 @@ def test_a_bundle_is_made_from_nothing_but_phantoms(tmp_path: Path, monkeypatch:
     recipe = replace(
         RECIPES["histology_tumour"],
         patients=4,
+        healthy=4,
         slides=0,
         epochs=1,
         batch=4,

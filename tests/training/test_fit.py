@@ -39,7 +39,15 @@ def trained(recipe: Recipe, shape: tuple[int, ...]) -> tuple[torch.nn.Module, li
 
 
 def toy(**changes: object) -> Recipe:
-    plain = {"label": "square", "modality": "DX", "transform": "xray", "options": {}, "patients": 32, "batch": 8}
+    plain = {
+        "label": "square",
+        "modality": "DX",
+        "transform": "xray",
+        "options": {},
+        "patients": 32,
+        "healthy": 32,
+        "batch": 8,
+    }
     return Recipe(**{"pipeline": "toy", "network_def": NETWORK, "epochs": 12, **plain, **changes})
 
 

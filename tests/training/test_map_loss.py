@@ -25,7 +25,7 @@ def test_the_loss_is_the_closed_form_of_one_cell() -> None:
     p, q = 1 / (1 + math.exp(-1.5)), 1 / (1 + math.exp(3))
     share = cells(mask, (2, 2))[0, 0]
     outside = int((share < 0.02).sum())
-    expected = ((1 - p) ** 2 * -math.log(p) + outside * q**2 * -math.log(1 - q)) / 2  # one cell, one image
+    expected = (1 - p) ** 2 * -math.log(p) + 0.25 * outside * q**2 * -math.log(1 - q)
     assert share[1, 1] == 1
     assert map_loss(evidence, mask).item() == pytest.approx(expected, rel=1e-5)
 
@@ -37,7 +37,7 @@ def test_a_lesion_smaller_than_a_cell_still_has_its_cell() -> None:
     beside = at.clone()
     at[..., 2, 3], beside[..., 2, 4] = 9.0, 9.0
     assert map_loss(at, mask) < 1e-3
-    assert map_loss(beside, mask) > 2
+    assert map_loss(beside, mask) > 10
 
 
 def test_the_tap_keeps_the_latest_output() -> None:
