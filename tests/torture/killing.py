@@ -43,6 +43,9 @@ for line in sys.stdin:
 """Imports what takes seconds once, then runs each command as `python -m medcam` would, in a process of its own."""
 
 
+PROC = Path("/proc/self/stat").exists()
+
+
 class Server:
     """Starts processes that run medcam and can be killed."""
 
@@ -79,7 +82,9 @@ class Server:
         pid = int(self._process.stdout.readline())
         children: list[int] = []
         if kill_after is not None:
-            time.sleep(kill_after)
+            until = time.monotonic() + kill_after
+            while time.monotonic() < until and (alive(pid) or not PROC):
+                time.sleep(0.005)
             children = children_of(pid)
             os.kill(pid, signal.SIGKILL)  # nothing happens if it has ended already
         self._process.stdin.write("wait for it\n")
@@ -143,8 +148,10 @@ def torment(folder: Path, bundle: str, images: int, kills: int) -> Torment:
             if rng.random() < 0.15:
                 shutil.rmtree(broken, ignore_errors=True)  # the making of the folder is to be hit too
             again = ["--force"] if died % 2 else []
+            begun = time.monotonic()
             code = server.run([*command, str(broken), *again], kill_after=rng.uniform(0, duration))
             assert code in (0, -signal.SIGKILL), server.said.read_text()
+            duration = min(duration, time.monotonic() - begun) if code == 0 and again else duration
             died += code != 0
             middle += code != 0 and 0 < whole_cases(broken) < images
         assert server.run([*command, str(broken)]) == 0, server.said.read_text()
