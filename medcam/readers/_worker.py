@@ -8,6 +8,7 @@ import json
 import os
 import queue
 import signal
+import sys
 import threading
 import warnings
 from collections.abc import Iterator
@@ -61,6 +62,8 @@ def main() -> None:
         os.dup2(silence, noisy)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop, by closing the pipe
     warnings.simplefilter("ignore")
+    # pydicom takes an HTTP client if it finds one, to download test files: slow to import, and nothing for in here
+    sys.modules["requests"] = None  # type: ignore[assignment]  # an import of it then fails, as if it were not there
     try:
         readers = _readers()
     except Exception as error:  # the parent raises it: nothing can be read without readers

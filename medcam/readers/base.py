@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from medcam.record import Record
+from medcam.record import Arrays, Record
 from medcam.study import Pixels, Series, SeriesRecord
 
 
@@ -19,6 +19,10 @@ class Header(Record):
     mtime_ns: int
     reader: str
     facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self, arrays: Arrays | None = None, prefix: str = "") -> dict[str, Any]:
+        """As it stands, for there is nothing in it that JSON does not know: of very many files that saves time."""
+        return dict(vars(self))
 
 
 class Reader(ABC):
