@@ -51,6 +51,9 @@ CREATE TABLE IF NOT EXISTS refusals (
     PRIMARY KEY (series_key, pipeline));
 """
 _INSERT = "INSERT OR REPLACE INTO cases VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_SUMMARY = """
+SELECT key AS "case", pipeline, finding, modality, decision, score, score_sd, place AS "where" FROM cases WHERE key=?
+"""
 _IDENTIFIERS = """
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT);
 CREATE TABLE IF NOT EXISTS sources (key TEXT PRIMARY KEY, series TEXT);
@@ -213,6 +216,12 @@ class Results:
         cursor = self._index.execute("SELECT * FROM cases ORDER BY key")
         names = [column[0] for column in cursor.description]
         return [dict(zip(names, row, strict=True)) for row in cursor]
+
+    def summary(self, key: str) -> dict[str, Any]:
+        """What `findings.summary` says of a case, from the index."""
+        cursor = self._index.execute(_SUMMARY, (key,))
+        names = [column[0] for column in cursor.description]
+        return dict(zip(names, cursor.fetchone(), strict=True))
 
     def refusals(self) -> list[dict[str, str]]:
         """One row per series and pipeline that were not scored."""

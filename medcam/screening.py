@@ -163,13 +163,15 @@ class _Run(contextlib.ExitStack):
                 stored.popleft().result()
         for future in stored:
             future.result()
+        if done < len(todo):  # some failed before the model saw them
+            tick(len(todo), len(todo))
 
     def _known(self, task: Task, pipeline: Pipeline, model: ModelFacts) -> bool:
         """Whether this was answered before, by this pipeline and model, about these very files."""
         key = self._results.case_key(task.series, task.pipeline)
         if not self._results.finished(key, pipeline.digest(model.settings), model.sha256, task.series):
             return False
-        self.rows.append({**summary(self._results.case(key)), "new": False})
+        self.rows.append({**self._results.summary(key), "new": False})
         return True
 
     def _ready(self, tasks: Sequence[Task], scorer: "Scorer") -> Iterator[_Ready]:
