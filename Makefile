@@ -20,7 +20,7 @@ demo: setup
 	$(RUN) -m medcam demo
 
 test: setup lint
-	$(RUN) -m pytest -m "not torture"
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadfile -m "not torture"
 
 lint: setup
 	$(RUN) -m ruff check .
