@@ -57,6 +57,9 @@ def browser(tmp_path_factory):
         yield opened
 
 
+IDLE = "[data-testid=stApp][data-test-script-state=notRunning]"
+
+
 def panels(browser):
     return browser.script("return [...document.querySelectorAll('[class*=st-key-viewer] img')].map(image => image.src)")
 
@@ -100,6 +103,12 @@ def foreign(browser):
     return [name for name in addresses if urlsplit(name).hostname not in ("localhost", "127.0.0.1")]
 
 
+def settled(browser):
+    """Wait until the server has answered what was just done, as a reader does who sees the page change."""
+    time.sleep(0.3)
+    wait_for(lambda: browser.script(f"return document.querySelector('{IDLE}') !== null"), "an idle page")
+
+
 def test_worklist_case_keys_verdict(site, browser):
     address, folder, cases = site
     case = cases[3]
@@ -126,11 +135,14 @@ def test_worklist_case_keys_verdict(site, browser):
     wait_for(lambda: panels(browser) == peak, "the peak again")
 
     browser.press("x")
-    browser.type("//input[@placeholder='Your name']", READER)
-    browser.type("//textarea", OUTSIDE)
+    settled(browser)
+    browser.type("//input[@placeholder='Your name']", f"{READER}\ue007")
+    settled(browser)
     browser.click("//*[contains(@class, 'st-key-reason')]//input")
     browser.click("//*[@role='option'][contains(., 'artefact')]")
-    browser.click("//*[contains(@class, 'st-key-save')]//button")
+    settled(browser)
+    browser.type("//textarea", OUTSIDE)
+    browser.click("//*[contains(@class, 'st-key-save')]//button[not(@disabled)]")
     (stored,) = wait_for(lambda: verdicts_of(folder, case.key), "the stored verdict")
     assert (stored.reader, stored.agreement, stored.reason) == (READER, "reject", "artefact")
     assert stored.comment == OUTSIDE, "quick typing and saving loses no word"
