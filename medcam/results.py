@@ -39,7 +39,10 @@ if TYPE_CHECKING:
 
 LAYOUT = 1
 MARK = "medcam-results.json"
-_BEGINNINGS = {"cases", "staging", "identifiers.sqlite", "identifiers.sqlite-journal", "writer.lock", f"{MARK}.part"}
+_BEGINNINGS = {
+    *("cases", "staging", f"{MARK}.part"),
+    *("identifiers.sqlite", "identifiers.sqlite-journal", "writer.lock", "writer.lock-journal"),
+}
 """What a folder can hold whose making was interrupted."""
 
 _INDEX = """

@@ -255,6 +255,19 @@ def test_a_lost_row_is_found_again_from_the_case(world, screened, again):
     index.close()
 
 
+def test_a_folder_whose_making_was_killed_is_completed(x_rays, tmp_path):
+    """All that can lie there before the folder is marked as one of results."""
+    out = tmp_path / "results"
+    for name in ("cases", "staging"):
+        (out / name).mkdir(parents=True)
+    for name in ("writer.lock", "identifiers.sqlite"):
+        (out / name).touch()
+        (out / f"{name}-journal").write_bytes(b"\0" * 512)
+    (out / "medcam-results.json.part").write_text("{")
+    assert len(x_rays.screen(out).rows) == 4
+    assert (out / "medcam-results.json").exists()
+
+
 def test_copied_pixels_make_the_folder_self_sufficient(world, tmp_path):
     folder, out = tmp_path / "folder", tmp_path / "results"
     shutil.copytree(world.folder, folder)
