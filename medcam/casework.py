@@ -1,5 +1,6 @@
 """From a model's answer about one series to a case: regions, decision, key images and provenance."""
 
+import functools
 import hashlib
 import sys
 from collections.abc import Mapping
@@ -166,6 +167,7 @@ def _source_hash(series: Series) -> str:
     return total.hexdigest()
 
 
+@functools.cache
 def _libraries() -> Mapping[str, str]:
     found: dict[str, Any] = {"python": ".".join(map(str, sys.version_info[:3]))}
     for name in ("torch", "monai", "numpy", "pydicom"):
