@@ -145,11 +145,13 @@ def torment(folder: Path, bundle: str, images: int, kills: int) -> Torment:
         while died < kills:
             attempts += 1
             assert attempts < 10 * kills, "it ends before it can be killed"
-            if rng.random() < 0.15:
-                shutil.rmtree(broken, ignore_errors=True)  # the making of the folder is to be hit too
+            moment = rng.uniform(0, duration)
+            if rng.random() < 0.25:  # the making of the folder is to be hit too
+                shutil.rmtree(broken, ignore_errors=True)
+                moment = rng.uniform(0, duration / 4)
             again = ["--force"] if died % 2 else []
             begun = time.monotonic()
-            code = server.run([*command, str(broken), *again], kill_after=rng.uniform(0, duration))
+            code = server.run([*command, str(broken), *again], kill_after=moment)
             assert code in (0, -signal.SIGKILL), server.said.read_text()
             duration = min(duration, time.monotonic() - begun) if code == 0 and again else duration
             died += code != 0
