@@ -25,6 +25,9 @@ from medcam.study import Pixels, Series
 PHANTOM_MANUFACTURER = "medcam-toolkit"
 """Manufacturer of the phantoms: the only images about which a demonstration model may decide."""
 
+WEAK = "weak evidence for this model: the region is cut at half of this series' own strongest evidence"
+"""Note of a case that is flagged though nothing reaches the level at which regions are usually cut out."""
+
 MOST_KEY_IMAGES = 3
 OVERVIEW_PIXELS = 1400
 """Longer side of a slide's overview."""
@@ -58,11 +61,16 @@ def build_case(
 ) -> tuple[Case, dict[str, bytes]]:
     """The finished case, and its key images as PNG bytes by file name."""
     series = task.series
-    found = regions(answer.explanation, series.grid, pipeline.region_fraction)
+    explanation = answer.explanation
+    found = regions(explanation, series.grid, pipeline.region_fraction)
+    if not found and answer.prediction.score >= answer.prediction.threshold and explanation.evidence.max() > 0:
+        weak = replace(explanation, display_range=(0.0, float(explanation.evidence.max())))
+        found = regions(weak, series.grid, 0.5)
+        explanation = replace(explanation, notes=(*explanation.notes, WEAK))
     if series.facts.get("FrameTimesFrom") == "none":  # the header states no frame rate: no seconds can be told
         found = tuple(replace(region, interval_s=None) for region in found)
     phantom = series.facts.get("Manufacturer", "") == PHANTOM_MANUFACTURER
-    key_images, pictures = _key_images(series, pixels, answer.explanation, found)
+    key_images, pictures = _key_images(series, pixels, explanation, found)
     case = Case(
         key=results.case_key(series, task.pipeline),
         study_key=results.study_key(series),
@@ -77,7 +85,7 @@ def build_case(
         phantom=phantom,
         prediction=answer.prediction,
         uncertainty=answer.uncertainty,
-        explanation=answer.explanation,
+        explanation=explanation,
         regions=found,
         decision=decide(answer.prediction, answer.uncertainty, demonstration=model.demonstration and not phantom),
         key_images=key_images,
