@@ -17,13 +17,14 @@ from medcam.training._pictures import Pictures
 from medcam.training._recipe import Recipe
 
 SMALLEST = 0.5  # a mask cell above this counts as lesion after the picture was moved
+WHOLE_VOLUMES = 4  # in a batch, where otherwise pieces are shown
 
 
 def fit(network: nn.Module, recipe: Recipe, pictures: Pictures, say: Callable[[str], None], seed: int = 0) -> None:
     """Train `network` (images (B, C, *space) to (B, 1)) in place.
 
     AdamW with one cycle of the learning rate; binary cross-entropy of the logit plus `map_loss` of the class map. Where
-    the recipe crops, the last tenth of the steps sees whole volumes, so that the logit fits their number of cells.
+    the recipe crops, the last fifth of the steps sees whole volumes, so that the logit fits their number of cells.
     """
     random = torch.Generator().manual_seed(seed)
     count = min(recipe.per_epoch or len(pictures.images), len(pictures.images)) // 2 * 2
@@ -37,8 +38,8 @@ def fit(network: nn.Module, recipe: Recipe, pictures: Pictures, say: Callable[[s
         order = _balanced(pictures, count, random)
         losses = []
         for first in range(0, len(order) - recipe.batch + 1, recipe.batch):
-            whole = recipe.crop is None or schedule.last_epoch >= 0.9 * steps
-            rows = order[first : first + (recipe.batch if recipe.crop is None or not whole else 2)]
+            whole = recipe.crop is None or schedule.last_epoch >= 0.8 * steps
+            rows = order[first : first + (recipe.batch if recipe.crop is None or not whole else WHOLE_VOLUMES)]
             images, masks = _batch(pictures, rows, None if whole else recipe.crop, random)
             images, masks = augment(images, masks, recipe.flips, random)
             labels = (masks.flatten(1).amax(1) > SMALLEST).float()
@@ -88,7 +89,10 @@ def _batch(
 
 
 def _somewhere(pictures: Pictures, row: int, random: torch.Generator) -> npt.NDArray[np.int64]:
-    """A voxel of the row's own lesion or, at times, of one in another patient: in a lung, lesion or not."""
+    """A voxel of the row's own lesion, of one in another patient (so in a lung, lesion or not), or any at all."""
+    shape = pictures.masks.shape[1:]
+    if torch.rand(1, generator=random) < 0.15:
+        return np.array([int(torch.randint(size, (1,), generator=random)) for size in shape])
     while True:
         lesion = np.argwhere(pictures.masks[row])
         if len(lesion) and torch.rand(1, generator=random) < 0.7:
