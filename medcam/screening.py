@@ -147,14 +147,13 @@ class _Run(contextlib.ExitStack):
         todo = [task for task in tasks if options.force or not self._known(task, pipeline, model)][: self._left]
         if not todo:
             return
-        from medcam.scoring import Scorer  # torch and MONAI: not before there is something to score
-
-        scorer = Scorer(pipeline, bundle, options.device, options.batch_size, options.trust_code)
+        loading = self._preparing.submit(_load, pipeline, bundle, options)  # while the first series are decoded
         if self._left is not None:
             self._left -= len(todo)
         tick, done = self._progress.stage(todo[0].pipeline), 0
         stored: deque[Future[None]] = deque()
-        for batch in _batches(self._ready(todo, scorer), options.batch_size):
+        for batch in _batches(self._ready(todo, loading), options.batch_size):
+            scorer = loading.result()
             for ready, answer in self._answers(batch, scorer):
                 stored.append(self._storing.submit(self._store, ready, pipeline, scorer, answer))
             done += len(batch)
@@ -174,12 +173,12 @@ class _Run(contextlib.ExitStack):
         self.rows.append({**self._results.summary(key), "new": False})
         return True
 
-    def _ready(self, tasks: Sequence[Task], scorer: "Scorer") -> Iterator[_Ready]:
+    def _ready(self, tasks: Sequence[Task], loading: "Future[Scorer]") -> Iterator[_Ready]:
         """Series decoded and prepared, in order, a few ahead of the model."""
         ahead: deque[Future[_Ready | None]] = deque()
         for task, decoder in zip(tasks, cycle(self._decoders), strict=False):
             decoding = decoder.submit(task.series, self._scratch)
-            ahead.append(self._preparing.submit(self._prepare, task, decoding, scorer))
+            ahead.append(self._preparing.submit(self._prepare, task, decoding, loading))
             if len(ahead) > self._options.batch_size + self._options.workers:
                 ready = ahead.popleft().result()
                 if ready is not None:
@@ -189,8 +188,8 @@ class _Run(contextlib.ExitStack):
             if ready is not None:
                 yield ready
 
-    def _prepare(self, task: Task, decoding: "Future[Pixels]", scorer: "Scorer") -> _Ready | None:
-        pixels = None
+    def _prepare(self, task: Task, decoding: "Future[Pixels]", loading: "Future[Scorer]") -> _Ready | None:
+        scorer, pixels = loading.result(), None  # a model that cannot be loaded ends the run
         with self._one_failure(task, "preparation-failed"):
             pixels = decoding.result()
             return _Ready(task, pixels, scorer.prepare(task.series, pixels))
@@ -242,6 +241,12 @@ class _Run(contextlib.ExitStack):
             refusal = Refusal(key, series, task.pipeline, _words(task), status, reason)
             self.failed.append(refusal)
             self._results.refuse([refusal])
+
+
+def _load(pipeline: Pipeline, bundle: Path, options: Options) -> "Scorer":
+    from medcam.scoring import Scorer  # torch and MONAI: not before there is something to score
+
+    return Scorer(pipeline, bundle, options.device, options.batch_size, options.trust_code)
 
 
 def bundle_folder(name: str) -> Path:

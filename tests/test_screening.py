@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from medcam.errors import ModelError
 from medcam.progress import Progress
 from medcam.results import Results
 from medcam.screening import Options, screen
@@ -223,6 +224,19 @@ def test_a_model_of_nan_fails_by_name_and_the_other_pipelines_go_on(world, scree
     assert len(outcome.rows) == 6
     assert failures(tmp_path / "results") == []
     same_answers(by_source(screened[0]), by_source(tmp_path / "results"))
+
+
+def test_damaged_weights_end_the_run_before_anything_is_stored(x_rays, tmp_path):
+    name = "chest_xray_opacity"
+    damaged = shutil.copytree(x_rays.models[name], tmp_path / "damaged")
+    weights = bytearray((damaged / "models/model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (damaged / "models/model.safetensors").write_bytes(weights)
+    with pytest.raises(ModelError) as refusal:
+        x_rays.screen(tmp_path / "results", models={name: str(damaged)})
+    assert refusal.value.code == "bundle-hash"
+    assert cases(tmp_path / "results") == []
+    assert len(x_rays.screen(tmp_path / "results").rows) == 4
 
 
 def test_a_model_that_raises_for_one_image_of_a_batch_loses_that_image_alone(x_rays, screened, tmp_path):
