@@ -10,10 +10,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = (
     "errors", "plugins", "record", "grid", "study", "findings", "pipeline", "selection", "display", "progress", "readers", "transforms", "data",
-    "models", "explainers", "uncertainty", "regions", "evaluation", "training", "storage", "results", "review", "reports",
+    "models", "explainers", "uncertainty", "reliability", "regions", "evaluation", "training", "protocols", "storage", "results", "review", "reports",
     "casework", "scoring", "explaining", "screening", "tables", "demo", "cli", "__main__",
 )  # fmt: skip
-SHELVES = ("readers", "transforms", "models", "explainers", "uncertainty", "regions", "reports")
+SHELVES = ("readers", "transforms", "models", "explainers", "uncertainty", "regions", "protocols", "reports")
 LIGHT = ("study", "findings", "pipeline", "display", "results", "review", "reports", "readers", "plugins", "cli")
 
 
