@@ -9,8 +9,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = (
-    "errors", "plugins", "record", "grid", "study", "findings", "pipeline", "selection", "display", "progress", "readers", "transforms", "data",
-    "models", "explainers", "uncertainty", "reliability", "regions", "evaluation", "training", "protocols", "storage", "results", "review", "reports",
+    "errors", "plugins", "record", "storage", "grid", "study", "findings", "pipeline", "selection", "display", "progress", "readers", "transforms", "data",
+    "models", "explainers", "uncertainty", "reliability", "regions", "evaluation", "training", "protocols", "results", "review", "reports",
     "casework", "scoring", "explaining", "screening", "tables", "demo", "cli", "__main__",
 )  # fmt: skip
 SHELVES = ("readers", "transforms", "models", "explainers", "uncertainty", "regions", "protocols", "reports")

@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from medcam.training._augmentation import augment
+from medcam.training._lesions import Lesions
 from medcam.training._map_loss import Tap, map_loss
 from medcam.training._pictures import Pictures
 from medcam.training._recipe import Recipe
@@ -24,7 +25,7 @@ def fit(network: nn.Module, recipe: Recipe, pictures: Pictures, say: Callable[[s
     """Train `network` (images (B, C, *space) to (B, 1)) in place.
 
     AdamW with one cycle of the learning rate; binary cross-entropy of the logit plus `map_loss` of the class map. Where
-    the recipe crops, the last fifth of the steps sees whole volumes, so that the logit fits their number of cells.
+    the recipe crops, the last steps see whole volumes, so that the logit fits their number of cells.
     """
     random = torch.Generator().manual_seed(seed)
     count = min(recipe.per_epoch or len(pictures.images), len(pictures.images)) // 2 * 2
@@ -32,17 +33,18 @@ def fit(network: nn.Module, recipe: Recipe, pictures: Pictures, say: Callable[[s
     optimiser = torch.optim.AdamW(network.parameters(), lr=recipe.rate, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.rate, total_steps=steps, pct_start=0.15)
     tap = Tap(network.get_submodule("head.map"))
+    lesions = Lesions(pictures.masks) if recipe.crop or recipe.small_first else None
     network.train()
     began = time.monotonic()
     for epoch in range(recipe.epochs):
-        order = _balanced(pictures, count, random)
+        order = _balanced(pictures, count, random, lesions, recipe.small_first)
         losses = []
         for first in range(0, len(order) - recipe.batch + 1, recipe.batch):
-            whole = recipe.crop is None or schedule.last_epoch >= 0.8 * steps
+            whole = recipe.crop is None or schedule.last_epoch >= (1 - recipe.whole) * steps
             rows = order[first : first + (recipe.batch if recipe.crop is None or not whole else WHOLE_VOLUMES)]
-            images, masks = _batch(pictures, rows, None if whole else recipe.crop, random)
+            images, masks = _batch(pictures, rows, None if whole else recipe.crop, random, lesions)
             images, masks = augment(images, masks, recipe.flips, random)
-            labels = (masks.flatten(1).amax(1) > SMALLEST).float()
+            labels = _present(masks).float()
             with torch.autocast("cpu", torch.bfloat16):  # half the time on processors that know it
                 logits = network(images)[:, 0]
             loss = functional.binary_cross_entropy_with_logits(logits.float(), labels)
@@ -57,11 +59,28 @@ def fit(network: nn.Module, recipe: Recipe, pictures: Pictures, say: Callable[[s
     network.eval()
 
 
-def _balanced(pictures: Pictures, count: int, random: torch.Generator) -> list[int]:
-    """`count` rows in random order, as many with a lesion as without; of the rarer kind some come twice."""
+def _present(masks: torch.Tensor) -> torch.Tensor:
+    """(B,) whether a lesion is still in the moved picture; masks (B, 1, *space) in [0, 1].
+
+    In a volume one voxel's worth in all: moving spreads a lesion of a single slice over two.
+    """
+    return masks.flatten(1).sum(1) > 1 if masks.ndim == 5 else masks.flatten(1).amax(1) > SMALLEST
+
+
+def _balanced(
+    pictures: Pictures, count: int, random: torch.Generator, lesions: Lesions | None = None, small_first: float = 0.0
+) -> list[int]:
+    """`count` rows in random order, as many with a lesion as without; of the rarer kind some come twice.
+
+    With `small_first`, rows with a lesion are drawn by `Lesions.weights`, any number of times.
+    """
     has_lesion = torch.from_numpy(pictures.masks.any(axis=tuple(range(1, pictures.masks.ndim))))
     chosen = []
     for rows in (torch.nonzero(has_lesion)[:, 0], torch.nonzero(~has_lesion)[:, 0]):
+        if lesions is not None and small_first and has_lesion[rows[0]]:
+            weights = lesions.weights(rows, small_first)
+            chosen.append(rows[torch.multinomial(weights, count // 2, replacement=True, generator=random)])
+            continue
         rounds = [rows[torch.randperm(len(rows), generator=random)] for _ in range(-(-count // (2 * len(rows))))]
         chosen.append(torch.cat(rounds)[: count // 2])
     both = torch.cat(chosen)
@@ -70,15 +89,19 @@ def _balanced(pictures: Pictures, count: int, random: torch.Generator) -> list[i
 
 
 def _batch(
-    pictures: Pictures, rows: list[int], crop: tuple[int, ...] | None, random: torch.Generator
+    pictures: Pictures,
+    rows: list[int],
+    crop: tuple[int, ...] | None,
+    random: torch.Generator,
+    lesions: Lesions | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Images (B, C, *space) in [0, 1] and masks (B, 1, *space), cut to `crop` around a place where lesions are."""
     images, masks = [], []
     for row in rows:
         part: tuple[slice, ...] = ()
         mask = pictures.masks[row]
-        if crop is not None:
-            pick = _somewhere(pictures, row, random)
+        if crop is not None and lesions is not None:
+            pick = _somewhere(lesions, mask.shape, row, random)
             offset = [int(torch.randint(size, (1,), generator=random)) for size in crop]
             limits = [full - size for full, size in zip(mask.shape, crop, strict=True)]
             start = [int(np.clip(p - o, 0, m)) for p, o, m in zip(pick, offset, limits, strict=True)]
@@ -88,15 +111,12 @@ def _batch(
     return torch.from_numpy(np.stack(images)).float() / 255, torch.from_numpy(np.stack(masks)).float()
 
 
-def _somewhere(pictures: Pictures, row: int, random: torch.Generator) -> npt.NDArray[np.int64]:
-    """A voxel of the row's own lesion, of one in another patient (so in a lung, lesion or not), or any at all."""
-    shape = pictures.masks.shape[1:]
+def _somewhere(lesions: Lesions, shape: tuple[int, ...], row: int, random: torch.Generator) -> npt.NDArray[np.int64]:
+    """A voxel of one of the row's own lesions, of one in another patient (so in a lung, lesion or not), or any at all."""
     if torch.rand(1, generator=random) < 0.15:
         return np.array([int(torch.randint(size, (1,), generator=random)) for size in shape])
     while True:
-        lesion = np.argwhere(pictures.masks[row])
-        if len(lesion) and torch.rand(1, generator=random) < 0.7:
-            break
-        row = int(torch.randint(len(pictures.masks), (1,), generator=random))
-    voxel: npt.NDArray[np.int64] = lesion[int(torch.randint(len(lesion), (1,), generator=random))]
-    return voxel
+        voxel = lesions.somewhere(row, random)
+        if voxel is not None and torch.rand(1, generator=random) < 0.7:
+            return voxel
+        row = int(torch.randint(len(lesions.voxels), (1,), generator=random))

@@ -27,6 +27,10 @@ class Recipe:
     flips: tuple[int, ...] = ()
     crop: tuple[int, ...] | None = None
     """Train on pieces of this shape, then settle on whole volumes."""
+    whole: float = 0.2
+    """Where crops are trained on, the share of the steps, the last ones, that see whole volumes."""
+    small_first: float = 0.0
+    """Rows with a lesion are drawn by its number of pixels to the power of minus this; 0: each as often as the next."""
     slides: int = 0
     """Whole slides whose tiles are trained on too."""
     pooling: str = ""
@@ -71,18 +75,20 @@ RECIPES = {
             network_def=_resnet(
                 spatial_dims=3,
                 in_channels=1,
-                widths=[16, 40],
-                blocks=[1, 2],
-                strides=[1, 2],
-                stem_kernel=5,
-                stem_stride=[1, 2, 2],
+                widths=[8, 24, 48],
+                blocks=[1, 1, 2],
+                strides=[[1, 2, 2], 2, 1],
+                stem_kernel=3,
+                stem_stride=1,  # a nodule of 6 mm has three voxels: a coarser first layer loses it
             ),
             patients=360,
             healthy=60,
-            epochs=16,
+            epochs=24,
             per_epoch=960,
             flips=(2,),
             crop=(24, 48, 48),
+            whole=0.1,
+            small_first=1 / 3,
         ),
         Recipe(
             pipeline="lung_ultrasound",
