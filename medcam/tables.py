@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from medcam.errors import REASONS
+from medcam.models._presets import presets
 from medcam.plugins import locate
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def shelves() -> dict[str, Callable[[], list[tuple[str, str]]]]:
     return {
         "pipelines": lambda: _files(locate("pipelines")),
         "methods": lambda: _files(package / "explainers"),
-        "models": lambda: [*_files(package / "models"), *_bundles()],
+        "models": lambda: [*_files(package / "models"), *_presets(), *_bundles()],
         "reports": lambda: _files(package / "reports"),
         "readers": lambda: _files(package / "readers"),
         "transforms": lambda: _files(package / "transforms"),
@@ -80,6 +81,11 @@ def member_table(what: str) -> Table:
 def _files(folder: Path) -> list[tuple[str, str]]:
     paths = [path for path in sorted(folder.glob("*.py")) if path.stem[0] != "_" and path.stem != "base"]
     return [(path.stem, (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n")[0]) for path in paths]
+
+
+def _presets() -> list[tuple[str, str]]:
+    known = sorted(presets().items())
+    return [(f"{name} (preset)", f"network of models/{target.split('.')[-2]}.py") for name, (target, _) in known]
 
 
 def _bundles() -> list[tuple[str, str]]:

@@ -4,6 +4,9 @@ configs/metadata.json      MONAI's own keys, plus "medcam": the `Card`
 configs/inference.json     "network_def": a `_target_` and its arguments
 models/model.safetensors   weights
 docs/README.md             the model card for people
+
+Beside them whatever else belongs to the network, as named blobs (its calibration, for instance). The card states the
+SHA-256 of the weights and of every blob; a file that is not the one that was saved is refused.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,7 +25,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from medcam.errors import ModelError
 from medcam.findings import Prediction
 from medcam.models._network import build
+from medcam.models._replace import replace_folder, settled
 from medcam.record import Record
+from medcam.storage import flush_folder, storage_errors, write
 
 if TYPE_CHECKING:
     import torch
@@ -31,6 +37,7 @@ HeadKind = Literal["single-logit", "sigmoid", "softmax"]
 
 METADATA, INFERENCE = "configs/metadata.json", "configs/inference.json"
 WEIGHTS, CARD = "models/model.safetensors", "docs/README.md"
+_BLOB = re.compile(r"(configs|models|docs)/\w[\w-]*\.\w+", re.ASCII)  # never a way out of the folder
 _SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 
 
@@ -60,6 +67,8 @@ class Card(Record):
     demonstration: bool = False
     """Made to show how the software works; it decides nothing about a patient."""
     weights_sha256: str = ""
+    blobs_sha256: Mapping[str, str] = field(default_factory=dict)
+    """By name: the other files that belong to the bundle."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +83,14 @@ class Bundle:
     def sha256(self) -> str:
         """Of the weights, checked while loading."""
         return self.card.weights_sha256
+
+    def blob(self, name: str) -> bytes | None:
+        """The content of a named file that was saved with the bundle; None where there was none of that name.
+
+        Raises:
+            ModelError: "bundle-hash" or "bundle-missing", if it has changed or gone since the bundle was loaded.
+        """
+        return _blob(self.folder, self.card, name) if name in self.card.blobs_sha256 else None
 
     def odds(self, output: torch.Tensor, label: int = 0) -> torch.Tensor:
         """Log odds (B,) of one finding from the network's raw output (B, K): what is scored and what is explained."""
@@ -123,7 +140,7 @@ def read_card(folder: Path | str) -> Card:
     Raises:
         ModelError: "bundle-missing", "bundle-config" or "bundle-labels".
     """
-    folder = Path(folder)
+    folder = settled(Path(folder))
     metadata = _json(folder / METADATA)
     try:
         card = Card.from_dict(metadata["medcam"])
@@ -133,6 +150,9 @@ def read_card(folder: Path | str) -> Card:
         ) from error
     if not card.labels or (card.head == "single-logit") != (len(card.labels) == 1):
         raise ModelError("bundle-labels", f"{folder}: labels {card.labels} do not fit a {card.head} head.")
+    for name in card.blobs_sha256:
+        if not _BLOB.fullmatch(name):
+            raise ModelError("bundle-config", f"{folder}: {name!r} is no name of a blob; save it with save_bundle.")
     return card
 
 
@@ -160,6 +180,8 @@ def load_bundle(folder: Path | str, *, device: str = "cpu", trust_code: bool = F
     """
     card, folder = read_card(folder), Path(folder)
     model, digest = _network(folder, card.weights_sha256, trust_code)
+    for name in card.blobs_sha256:
+        _blob(folder, card, name)
     return Bundle(model.to(device), replace(card, weights_sha256=digest), folder)
 
 
@@ -172,7 +194,7 @@ def load_model(spec: str, *, device: str = "cpu", trust_code: bool = False) -> n
     from torch import nn
 
     if Path(spec).is_dir() or ":" not in spec:
-        stated = _json(Path(spec) / METADATA).get("medcam", {}).get("weights_sha256", "")
+        stated = _json(settled(Path(spec)) / METADATA).get("medcam", {}).get("weights_sha256", "")
         return _network(Path(spec), stated, trust_code)[0].to(device)
     name, _, factory = spec.partition(":")
     try:
@@ -195,6 +217,7 @@ def save_bundle(
     modality: str,
     half: bool = False,
     metadata: Mapping[str, Any] | None = None,
+    blobs: Mapping[str, bytes] | None = None,
 ) -> Bundle:
     """Write a bundle, replacing one that is there only when the new one is whole, and load it again as a check.
 
@@ -208,9 +231,13 @@ def save_bundle(
         modality: MONAI's word, e.g. "CT".
         half: store floating point weights in 16 bits.
         metadata: more of MONAI's keys, e.g. "authors", "description".
+        blobs: other files of the bundle by name, e.g. "configs/calibration.json"; each is hashed into the card.
+
+    A process that is killed meanwhile leaves the old bundle or the new one, never a mixture.
 
     Raises:
-        ModelError: the network's definition or labels do not fit its weights.
+        ModelError: the network's definition or labels do not fit its weights; "blob-name", a blob has a strange name.
+        ResultsError: "disk-full" or "not-writable"; the old bundle is still there.
     """
     from safetensors.torch import save
 
@@ -218,22 +245,35 @@ def save_bundle(
     if half:
         state = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
     weights = save(state)
-    card = replace(card, weights_sha256=hashlib.sha256(weights).hexdigest())
+    blobs = dict(blobs or {})
+    for name in blobs:
+        if not _BLOB.fullmatch(name) or name in (METADATA, INFERENCE, WEIGHTS, CARD):
+            raise ModelError("blob-name", f"{name!r} cannot name a blob; use one like configs/calibration.json.")
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in blobs.items()}
+    card = replace(card, weights_sha256=hashlib.sha256(weights).hexdigest(), blobs_sha256=digests)
+    described = _metadata(card, input_shape, modality) | dict(metadata or {})
+    contents = blobs | {
+        METADATA: (json.dumps(described, indent=2) + "\n").encode(),
+        INFERENCE: (json.dumps({"network_def": network_def}, indent=2) + "\n").encode(),
+        WEIGHTS: weights,
+        CARD: readme.encode(),
+    }
     folder = Path(folder)
     staging = folder.with_name(f".{folder.name}.staging")
     shutil.rmtree(staging, ignore_errors=True)
-    for name, content in (
-        (METADATA, json.dumps(_metadata(card, input_shape, modality) | dict(metadata or {}), indent=2) + "\n"),
-        (INFERENCE, json.dumps({"network_def": network_def}, indent=2) + "\n"),
-        (WEIGHTS, weights),
-        (CARD, readme),
-    ):
-        path = staging / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    load_bundle(staging)
-    shutil.rmtree(folder, ignore_errors=True)
-    staging.rename(folder)
+    try:
+        with storage_errors(folder):
+            for name, content in contents.items():
+                path = staging / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write(path, content)
+                flush_folder(path.parent)
+        load_bundle(staging)
+        with storage_errors(folder):
+            replace_folder(staging, folder)
+            flush_folder(folder.parent)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
     return load_bundle(folder)
 
 
@@ -287,6 +327,17 @@ def _json(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise ModelError("bundle-config", f"{path} is not a JSON object.")
     return data
+
+
+def _blob(folder: Path, card: Card, name: str) -> bytes:
+    path = folder / name
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelError("bundle-missing", f"{path} belongs to the bundle and cannot be read: {error}.") from error
+    if hashlib.sha256(content).hexdigest() != card.blobs_sha256[name]:
+        raise ModelError("bundle-hash", f"{path} is not the file that was saved (SHA-256 differs); get it again.")
+    return content
 
 
 def _network(folder: Path, stated: str, trust_code: bool) -> tuple[nn.Module, str]:

@@ -1,6 +1,7 @@
 """DenseNet in two or three dimensions, DenseNet-121 and smaller, with MONAI's layers."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import monai.networks.nets as nets
 import torch
@@ -8,6 +9,8 @@ from monai.networks.layers.factories import Conv
 from torch import nn
 
 from medcam.models._head import Head
+
+PRESETS: dict[str, dict[str, Any]] = {"densenet121": {}}
 
 
 class DenseNet(nn.Module):

@@ -1,6 +1,7 @@
 """ResNet in two or three dimensions, from a few thousand to eleven million parameters, built of MONAI's blocks."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from monai.networks.blocks import Convolution
@@ -10,6 +11,10 @@ from torch import nn
 
 from medcam.models._head import Head
 
+PRESETS: dict[str, dict[str, Any]] = {
+    "resnet18": {},
+    "resnet50": {"blocks": [3, 4, 6, 3], "bottleneck": True},
+}
 Stride = int | Sequence[int]
 
 

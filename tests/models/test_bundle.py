@@ -1,12 +1,15 @@
+import hashlib
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from medcam.errors import ModelError
-from medcam.models import Card, load_bundle, load_model, save_bundle
+from medcam.errors import ModelError, ResultsError
+from medcam.models import Card, load_bundle, load_model, save_bundle, settings_digest
 from medcam.models._network import build
 
 NETWORK = {
@@ -31,11 +34,19 @@ CARD = Card(
 )
 
 
-def made(folder: Path, half: bool = False, card: Card = CARD, **network: object) -> torch.nn.Module:
+def made(
+    folder: Path,
+    half: bool = False,
+    card: Card = CARD,
+    blobs: dict[str, bytes] | None = None,
+    **network: object,
+) -> torch.nn.Module:
     torch.manual_seed(0)
     definition = NETWORK | network
     model = build({"network_def": definition}).eval()
-    save_bundle(folder, model, definition, card, "# Toy\n", input_shape=(1, 64, 64), modality="DX", half=half)
+    save_bundle(
+        folder, model, definition, card, "# Toy\n", input_shape=(1, 64, 64), modality="DX", half=half, blobs=blobs
+    )
     return model
 
 
@@ -93,6 +104,52 @@ def test_one_changed_byte_is_refused(tmp_path: Path) -> None:
     content[-1] ^= 1
     weights.write_bytes(content)
     assert refused(tmp_path) == "bundle-hash"
+
+
+BLOBS = {"configs/calibration.json": b'{"scale": 1.5}', "models/support.safetensors": bytes(range(256))}
+
+
+def test_blobs_come_back_byte_for_byte_and_others_are_none(tmp_path: Path) -> None:
+    made(tmp_path / "b", blobs=BLOBS)
+    bundle = load_bundle(tmp_path / "b")
+    assert {name: bundle.blob(name) for name in BLOBS} == BLOBS
+    (tmp_path / "b/configs/conformal.json").write_text("{}")  # laid beside them later: not part of the bundle
+    assert load_bundle(tmp_path / "b").blob("configs/conformal.json") is None
+    plain = settings_digest(tmp_path / "b")
+    made(tmp_path / "b", blobs=BLOBS | {"configs/calibration.json": b"{}"})
+    assert settings_digest(tmp_path / "b") != plain  # another calibration is another answer
+    made(tmp_path / "b")
+    assert load_bundle(tmp_path / "b").blob("configs/calibration.json") is None
+
+
+def test_a_changed_or_missing_blob_is_refused(tmp_path: Path) -> None:
+    made(tmp_path, blobs=BLOBS)
+    bundle = load_bundle(tmp_path)
+    (tmp_path / "configs/calibration.json").write_text('{"scale": 2.5}')
+    assert refused(tmp_path) == "bundle-hash"
+    with pytest.raises(ModelError, match="bundle-hash"):
+        bundle.blob("configs/calibration.json")
+    (tmp_path / "configs/calibration.json").unlink()
+    assert refused(tmp_path) == "bundle-missing"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../outside.json", "/etc/passwd", "configs/../../x.json", "configs/metadata.json", "x.json", "models/a b.c"],
+)
+def test_a_blob_never_leaves_the_folder_nor_replaces_a_file_of_the_bundle(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ModelError, match="blob-name"):
+        made(tmp_path / "b", blobs={name: b"x"})
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_card_that_names_a_file_outside_is_refused(tmp_path: Path) -> None:
+    made(tmp_path / "b", blobs=BLOBS)
+    metadata = json.loads((tmp_path / "b/configs/metadata.json").read_text())
+    (tmp_path / "outside.json").write_text("{}")
+    stated = metadata["medcam"] | {"blobs_sha256": {"../outside.json": hashlib.sha256(b"{}").hexdigest()}}
+    edit(tmp_path / "b/configs/metadata.json", medcam=stated)
+    assert refused(tmp_path / "b") == "bundle-config"
 
 
 @pytest.mark.parametrize("missing", ["configs/metadata.json", "configs/inference.json", "models/model.safetensors"])
@@ -221,14 +278,36 @@ def test_a_failed_save_leaves_the_old_bundle(tmp_path: Path) -> None:
             tmp_path / "b", model, NETWORK | {"widths": [8, 8]}, CARD, "", input_shape=(1, 64, 64), modality="DX"
         )
     assert load_bundle(tmp_path / "b").card.name == "toy"
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]
+
+
+def test_a_full_disk_leaves_the_old_bundle(tmp_path: Path) -> None:
+    made(tmp_path / "b", blobs=BLOBS)
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (5000, hard))  # no file grows beyond it, as on a full disk
+        with pytest.raises(ResultsError, match="disk-full"):
+            made(tmp_path / "b", card=replace(CARD, name="new"), blobs={"configs/split.json": bytes(9000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    bundle = load_bundle(tmp_path / "b")
+    assert (bundle.card.name, bundle.blob("configs/calibration.json")) == ("toy", BLOBS["configs/calibration.json"])
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]
+
+
+def test_a_bundle_that_stepped_aside_for_a_killed_process_comes_back(tmp_path: Path) -> None:
+    made(tmp_path / "b")
+    shutil.move(tmp_path / "b", tmp_path / ".b.previous")
+    assert load_bundle(tmp_path / "b").card.name == "toy"
+    shutil.move(tmp_path / "b", tmp_path / ".b.previous")
+    assert load_model(str(tmp_path / "b"))(torch.zeros(1, 1, 64, 64)).shape == (1, 1)
 
 
 @pytest.mark.parametrize(
     ("head", "labels"), [("single-logit", ("a",)), ("sigmoid", ("a", "b")), ("softmax", ("a", "b", "c"))]
 )
 def test_the_score_follows_the_head(tmp_path: Path, head: str, labels: tuple[str, ...]) -> None:
-    from dataclasses import replace
-
     made(tmp_path, card=replace(CARD, head=head, labels=labels), out_channels=len(labels))
     bundle = load_bundle(tmp_path)
     output = torch.tensor([[0.3, -1.2, 2.0]])[:, : len(labels)]
@@ -247,8 +326,6 @@ def test_the_score_follows_the_head(tmp_path: Path, head: str, labels: tuple[str
 
 
 def test_tiles_are_pooled_as_the_card_says(tmp_path: Path) -> None:
-    from dataclasses import replace
-
     made(tmp_path, card=replace(CARD, pooling="max"))
     prediction = load_bundle(tmp_path).prediction(torch.tensor([[-3.0], [1.0], [0.0]]))
     assert prediction.logit == 1.0
