@@ -43,6 +43,12 @@ class Alignment:
         return f"cells at input index ({places}), {self.how}"
 
 
+def whole(space: Sequence[int]) -> Alignment:
+    """Of the model's input itself."""
+    axes = len(space)
+    return Alignment(tuple(space), (1.0,) * axes, (0.0,) * axes, "composed")
+
+
 def align(model: nn.Module, x: Tensor, call: Call, role: Literal["output", "input"]) -> tuple[Arrangement, Alignment]:
     """How an activation is arranged and where its cells lie, for inputs like `x` (B, C, *space).
 

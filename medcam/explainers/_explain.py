@@ -8,16 +8,19 @@ from torch import Tensor, nn
 
 from medcam.errors import ExplainError, UsageError
 from medcam.explainers import SHELF
-from medcam.explainers._alignment import align
+from medcam.explainers._alignment import align, whole
 from medcam.explainers._arrangement import Arrangement
 from medcam.explainers._capture import Capture, Tap
 from medcam.explainers._layer import find
+from medcam.explainers._layout import of_input
 from medcam.explainers._result import Explained
 from medcam.explainers._session import first_tensor, undisturbed, unwrapped
 from medcam.explainers._targets import Head, Target, resolve
 from medcam.explainers._trace import trace
-from medcam.explainers.base import Method, View
+from medcam.explainers.base import InputMethod, Method, Tick, View
 from medcam.grid import Grid
+
+INPUT = Tap("", role="input")
 
 MethodLike = str | type[Method] | Method
 
@@ -33,6 +36,8 @@ def explain(
     head: Head = "auto",
     grid: Grid | None = None,
     grids: Sequence[Grid] | None = None,
+    budget: int = 16,
+    progress: Tick | None = None,
 ) -> Explained: ...
 
 
@@ -47,6 +52,8 @@ def explain(
     head: Head = "auto",
     grid: Grid | None = None,
     grids: Sequence[Grid] | None = None,
+    budget: int = 16,
+    progress: Tick | None = None,
 ) -> dict[str, Explained]: ...
 
 
@@ -60,6 +67,8 @@ def explain(
     head: Head = "auto",
     grid: Grid | None = None,
     grids: Sequence[Grid] | None = None,
+    budget: int = 16,
+    progress: Tick | None = None,
 ) -> Explained | dict[str, Explained]:
     """Why does the model give these outputs for these images, cell by cell?
 
@@ -74,6 +83,8 @@ def explain(
         head: what the output means where that cannot be told: "sigmoid", "regression" and so on.
         grid: where the image lies (shared by all samples); by default it is a plane of pixels.
         grids: one grid per sample.
+        budget: most samples in one forward pass of the methods that ask the model again and again.
+        progress: called with (done, total) while they do.
 
     Raises:
         ExplainError: no such layer, no spatial axes, a target out of range, NaN, no gradient.
@@ -87,40 +98,49 @@ def explain(
     notes = ["the model was in training mode; explained in evaluation mode"] if model.training else []
     model = unwrapped(model)
     traced = trace(model, x)
-    tap, said = find(model, traced, layer, x.ndim - 2)
-    arrangement, alignment = align(model, x, traced.call(tap.module, tap.call), tap.role)
-    notes += [said] if said else []
-    if alignment.how != "composed":
-        notes.append(f"the cells' places were {alignment.how}, they could not be composed")
+    if all(isinstance(one, InputMethod) for one in methods):
+        tap, arrangement, alignment = INPUT, Arrangement(of_input(x.shape), x.ndim - 2), whole(x.shape[2:])
+    else:
+        tap, said = find(model, traced, layer, x.ndim - 2)
+        arrangement, alignment = align(model, x, traced.call(tap.module, tap.call), tap.role)
+        notes += [said] if said else []
+        if alignment.how != "composed":
+            notes.append(f"the cells' places were {alignment.how}, they could not be composed")
     with undisturbed(model, x.device):
-        taps = dict.fromkeys(needed for one in methods for needed in one.taps(tap))
+        taps = dict.fromkeys(needed for one in methods for needed in one.taps(tap, traced))
         capture = Capture(model, x, list(taps))
         _finite(capture.output, x)
         resolved = resolve(capture.output, len(x), targets, head)
-        view = View(capture, tap, resolved.scalars, arrangement.rows)
-        maps = {one.name: arrangement.evidence(one.maps(view), len(x)).detach() for one in methods}
-        logits = _logits(view, arrangement, len(x)) if any(one.unit == "logit" for one in methods) else None
+        view = View(capture, tap, resolved, arrangement, alignment, traced, budget, progress or _silent)
+        found = {one.name: one.located(view) for one in methods}
+        in_logits = any(one.unit == "logit" and not isinstance(one, InputMethod) for one in methods)
+        logits = _logits(view, len(x)) if in_logits and tap in taps else None
         output, scores = _detached(capture.output), resolved.scalars.detach()
     results = {}
     for one in methods:
-        evidence = maps[one.name]
+        at_input = isinstance(one, InputMethod)
+        evidence, place = found[one.name].evidence.detach(), found[one.name].alignment
         results[one.name] = Explained(
             by=one,
             evidence=evidence,
-            grids=tuple(alignment.grid(place) for place in input_grids),
+            grids=tuple(place.grid(input_grid) for input_grid in input_grids),
             input_grids=input_grids,
             output=output,
             scores=scores,
             targets=resolved.detached(),
-            tap=tap,
+            tap=INPUT if at_input else tap,
             arrangement=arrangement,
-            alignment=alignment,
-            logits=logits if one.unit == "logit" else None,
+            alignment=place,
+            logits=logits if one.unit == "logit" and not at_input else None,
             images=x.detach(),
-            notes=(*notes, *resolved.notes),
+            notes=(*notes, *resolved.notes, *found[one.name].notes),
             flags=_flags(evidence, one),
         )
     return results if several else results[methods[0].name]
+
+
+def _silent(done: int, total: int) -> None:
+    """Nobody looks."""
 
 
 def _method(method: object) -> Method:
@@ -151,10 +171,10 @@ def _input(x: Tensor, grid: Grid | None, grids: Sequence[Grid] | None) -> tuple[
     return x, places
 
 
-def _logits(view: View, arrangement: Arrangement, batch: int) -> Tensor:
+def _logits(view: View, batch: int) -> Tensor:
     """(B, K, 2): how many logits all cells together speak for, and against, each target."""
     targets = range(view.scalars.shape[1])
-    cells = arrangement.evidence(torch.stack([view.logits(target) for target in targets], dim=1), batch).flatten(2)
+    cells = view.arrangement.evidence(torch.stack([view.logits(target) for target in targets], dim=1), batch).flatten(2)
     return torch.stack([cells.clamp(min=0).sum(2), -cells.clamp(max=0).sum(2)], dim=2).detach()
 
 

@@ -31,11 +31,25 @@ class Targets:
     notes: tuple[str, ...] = ()
     own: Callable[[Any], Tensor] | None = None
     """The callable that was given as target."""
+    regions: Tensor | None = None
+    """Of a dense head: (B, C, *space), the cells over which each class is summed."""
 
     @property
     def again(self) -> Target:
         """What to ask for to explain the same targets of another output."""
         return self.own or torch.tensor(self.classes)
+
+    def of(self, output: Any, samples: Tensor) -> Tensor:
+        """(N, K): the same scalars of another output, whose rows stand for `samples` (N,) of the explained batch.
+
+        A dense head is summed over the cells that were predicted for the sample as it was explained.
+        """
+        if self.own is not None:
+            return self.own(output).float()[:, None]
+        logits = _logits(output).float()
+        chosen = torch.tensor(self.classes, device=logits.device)[samples]
+        regions = None if self.regions is None else self.regions[samples]
+        return _scalars(logits, chosen, self.head, regions)
 
     def detached(self) -> "Targets":
         """Without the graph behind the scalars."""
@@ -67,31 +81,32 @@ def resolve(output: Any, batch: int, targets: Target, head: Head = "auto") -> Ta
                 "bad-target", f"A target callable returns one scalar per sample ({batch},), not {shape}."
             )
         return Targets(scalars.float()[:, None], ((None,),) * batch, head, own=targets)
-    raw = _output(output)
-    if raw.ndim == 0 or raw.shape[0] != batch:
-        raise ExplainError("bad-output", f"The output {tuple(raw.shape)} does not begin with the {batch} samples.")
-    logits = raw[:, None] if raw.ndim == 1 else raw
+    logits = _logits(output)
+    if logits.ndim < 2 or logits.shape[0] != batch:
+        raise ExplainError("bad-output", f"The output {tuple(logits.shape)} does not begin with the {batch} samples.")
     head = _head(logits) if head == "auto" else head
     if (head == "dense") != (logits.ndim > 2):
-        raise ExplainError("bad-output", f"An output {tuple(raw.shape)} does not fit the head {head!r}.")
+        raise ExplainError("bad-output", f"An output {tuple(logits.shape)} does not fit the head {head!r}.")
     if head == "single-logit" and logits.shape[1] != 1:
         raise ExplainError("bad-output", f"A single-logit head gives one number per sample, not {logits.shape[1]}.")
     chosen = _classes(targets, logits, head).to(logits.device)
     count = 2 if _binary(logits, head) else logits.shape[1]
     if chosen.min() < 0 or chosen.max() >= count:
         raise ExplainError("bad-target", f"A target lies in 0 to {count - 1} for this head, not {chosen.tolist()}.")
-    scalars, notes = _scalars(logits.float(), chosen, head)
     named = tuple(tuple(int(index) for index in row) for row in chosen.tolist())
-    return Targets(scalars, named, head, (*notes, *_probabilities(logits, head)))
+    regions, notes = _summed_over(logits.detach(), chosen) if head == "dense" else (None, ())
+    scalars = _scalars(logits.float(), chosen, head, regions)
+    return Targets(scalars, named, head, (*notes, *_probabilities(logits, head)), regions=regions)
 
 
-def _output(output: Any) -> Tensor:
+def _logits(output: Any) -> Tensor:
+    """The raw output (B, C) or (B, C, *space) in whatever the model returned."""
     if isinstance(output, dict):
         output = next((output[key] for key in OUTPUTS if key in output), output)
     tensor = first_tensor(output)
     if tensor is None:
         raise ExplainError("bad-output", f"The model returns {type(output).__name__} without a tensor of numbers.")
-    return tensor
+    return tensor[:, None] if tensor.ndim == 1 else tensor
 
 
 def _head(logits: Tensor) -> Head:
@@ -141,18 +156,22 @@ def _regions(logits: Tensor) -> Tensor:
     return torch.zeros_like(logits, dtype=torch.long).scatter_(1, winner, 1)
 
 
-def _scalars(logits: Tensor, chosen: Tensor, head: Head) -> tuple[Tensor, tuple[str, ...]]:
-    """(B, K) scalars of the chosen classes."""
-    logits_of = torch.cat([-logits, logits], dim=1) if _binary(logits, head) else logits
-    if head != "dense":
-        return logits_of.gather(1, chosen), ()
-    regions = _regions(logits.detach())
+def _summed_over(logits: Tensor, chosen: Tensor) -> tuple[Tensor, tuple[str, ...]]:
+    """The cells (B, C, *space) over which each class is summed: those predicted as it, or all if there are none."""
+    regions = _regions(logits)
     empty = regions.flatten(2).sum(2) == 0
     regions = regions.masked_fill(empty.reshape(*empty.shape, *[1] * (logits.ndim - 2)), 1)
-    sums = (logits_of * regions).flatten(2).sum(2)
     unseen = bool(empty.gather(1, chosen).any())
     said = ("nothing is predicted as a target class; its logit is summed over the whole output",) if unseen else ()
-    return sums.gather(1, chosen), said
+    return regions, said
+
+
+def _scalars(logits: Tensor, chosen: Tensor, head: Head, regions: Tensor | None) -> Tensor:
+    """(B, K) scalars of the chosen classes."""
+    logits_of = torch.cat([-logits, logits], dim=1) if _binary(logits, head) else logits
+    if regions is not None:
+        logits_of = (logits_of * regions).flatten(2).sum(2)
+    return logits_of.gather(1, chosen)
 
 
 def _probabilities(logits: Tensor, head: Head) -> tuple[str, ...]:

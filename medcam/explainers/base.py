@@ -3,13 +3,20 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from medcam.explainers._alignment import Alignment, whole
+from medcam.explainers._arrangement import Arrangement
 from medcam.explainers._capture import Capture, Tap
+from medcam.explainers._targets import Targets
+from medcam.explainers._trace import Trace
 from medcam.findings import Unit
+
+Tick = Callable[[int, int], None]
+"""Called with how much of a long piece of work is done and how much there is."""
 
 
 @dataclass
@@ -21,10 +28,25 @@ class View:
 
     capture: Capture
     tap: Tap
-    scalars: Tensor
-    """(B, K): the explained scalar of each sample and target."""
-    rows: Callable[[Tensor], Tensor]
-    _gradients: dict[int, Tensor] = field(default_factory=dict)
+    targets: Targets
+    arrangement: Arrangement
+    """Of the tapped activation."""
+    alignment: Alignment
+    trace: Trace
+    budget: int = 16
+    """Most samples in one forward pass beside the captured one."""
+    tick: Tick = field(default=lambda done, total: None)
+    _gradients: dict[tuple[int, Tap], Tensor] = field(default_factory=dict)
+
+    @property
+    def scalars(self) -> Tensor:
+        """(B, K): the explained scalar of each sample and target, in the graph."""
+        return self.targets.scalars
+
+    @property
+    def rows(self) -> Callable[[Tensor], Tensor]:
+        """From a tensor as the tapped layer gives it to rows (rows, C, *s)."""
+        return self.arrangement.rows
 
     @property
     def activation(self) -> Tensor:
@@ -33,14 +55,47 @@ class View:
 
     def gradient(self, target: int) -> Tensor:
         """(rows, C, *s): the gradient of every sample's own scalar for target k; computed once for all methods."""
-        if target not in self._gradients:
-            gradient = self.capture.gradient(self.scalars[:, target], self.tap)
-            self._gradients[target] = self.rows(gradient).float()
-        return self._gradients[target]
+        return self.rows(self.raw_gradient(target, self.tap)).float()
+
+    def raw_gradient(self, target: int, tap: Tap) -> Tensor:
+        """The same at any tap, shaped as its module gives it."""
+        if (target, tap) not in self._gradients:
+            self._gradients[target, tap] = self.capture.gradient(self.scalars[:, target], tap)
+        return self._gradients[target, tap]
 
     def logits(self, target: int) -> Tensor:
         """(rows, *s): logits that each cell adds to the score of target k, to first order (gradient x activation)."""
         return (self.activation * self.gradient(target)).sum(dim=1)
+
+    def scores(self, inputs: Tensor, samples: Tensor) -> Tensor:
+        """(N, K): the explained scalars of other inputs (N, C, *space), without a graph, `budget` of them at a time.
+
+        Args:
+            samples: (N,) which sample of the batch each of them stands for.
+        """
+        return self._in_parts(lambda part, some: self.capture.model(part), inputs, samples)
+
+    def tail_scores(self, activations: Tensor, samples: Tensor) -> Tensor:
+        """(N, K): the explained scalars for other activations at the cut, running only the tail behind it."""
+        return self._in_parts(self.capture.tail, activations, samples)
+
+    def _in_parts(self, run: Callable[[Tensor, Tensor], Any], values: Tensor, samples: Tensor) -> Tensor:
+        rows = len(values) // len(samples)
+        scores = []
+        with torch.no_grad():
+            for start in range(0, len(samples), self.budget):
+                some = samples[start : start + self.budget]
+                scores.append(self.targets.of(run(values[start * rows : (start + len(some)) * rows], some), some))
+        return torch.cat(scores)
+
+
+@dataclass(frozen=True)
+class Located:
+    """Evidence (B, K, *grid) and where its cells lie on the model's input."""
+
+    evidence: Tensor
+    alignment: Alignment
+    notes: tuple[str, ...] = ()
 
 
 class Method(ABC):
@@ -57,13 +112,17 @@ class Method(ABC):
     tail_backwards: ClassVar[float] = 1
     """Cost per target in backward passes from the output down to the layer."""
 
-    def taps(self, layer: Tap) -> tuple[Tap, ...]:
+    def taps(self, layer: Tap, trace: Trace) -> tuple[Tap, ...]:
         """Where the network must be tapped to explain `layer`."""
         return (layer,)
 
+    def located(self, view: View) -> Located:
+        """Raw evidence for the K targets, at its place."""
+        return Located(view.arrangement.evidence(self.maps(view), len(view.capture.x)), view.alignment)
+
     @abstractmethod
     def maps(self, view: View) -> Tensor:
-        """Raw maps (rows, K, *s) for the K targets."""
+        """Raw maps (rows, K, *s) for the K targets, on the cells of the explained layer."""
 
 
 class GradientMethod(Method):
@@ -77,3 +136,19 @@ class GradientMethod(Method):
     @abstractmethod
     def formula(self, activation: Tensor, gradient: Tensor) -> Tensor:
         """(rows, C, *s) twice to the raw map (rows, *s), as in the paper."""
+
+
+class InputMethod(Method):
+    """A method that looks at the model's input, not at a layer: its evidence lies on the input's own cells."""
+
+    def taps(self, layer: Tap, trace: Trace) -> tuple[Tap, ...]:
+        """None: the model itself is asked, again and again."""
+        return ()
+
+    def located(self, view: View) -> Located:
+        evidence = self.maps(view)
+        return Located(evidence, whole(evidence.shape[2:]))
+
+    @abstractmethod
+    def maps(self, view: View) -> Tensor:
+        """Raw evidence (B, K, *space)."""

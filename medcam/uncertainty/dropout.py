@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy.typing as npt
@@ -12,9 +13,8 @@ from medcam.errors import ExplainError
 from medcam.explainers import Explained
 from medcam.explainers._capture import Capture, Tap
 from medcam.explainers._session import undisturbed, unwrapped
-from medcam.explainers._targets import resolve
 from medcam.explainers._trace import Call, trace
-from medcam.explainers.base import View
+from medcam.explainers.base import InputMethod, View
 from medcam.uncertainty.base import Disturbance, Member
 
 ELEMENTS = (nn.Dropout,)
@@ -38,8 +38,11 @@ class Dropout(Disturbance):
         """One forward pass up to the first dropout or the explained layer, then `passes` tails.
 
         Raises:
-            ExplainError: the model has no dropout that is used with a rate above zero.
+            ExplainError: the model has no dropout that is used with a rate above zero, or no layer was explained.
         """
+        if isinstance(explained.by, InputMethod):
+            message = f"{explained.by.name} explains no layer whose tail could be replayed; choose augmentation."
+            raise ExplainError("no-dropout", message)
         x, model = explained.images, unwrapped(model)
         calls, layer = dropouts(model, x), explained.tap
         first = Tap(calls[0].module, calls[0].index, "input")
@@ -62,11 +65,11 @@ class Dropout(Disturbance):
 def _explained(again: Capture, explained: Explained, target: int, passes: int) -> tuple[Tensor, npt.NDArray[Any]]:
     """Scalars (passes, B) and evidence (passes, B, *grid) of a replay for the target that was explained before."""
     batch = len(explained.images)
-    asked = explained.targets.again
-    asked = asked.repeat(passes, 1) if isinstance(asked, Tensor) else asked
-    scalars = resolve(again.output, passes * batch, asked, explained.targets.head).scalars[:, target : target + 1]
-    maps = explained.by.maps(View(again, explained.tap, scalars, explained.arrangement.rows))
-    evidence = explained.arrangement.evidence(maps, passes * batch).detach().float().cpu().numpy()
+    scalars = explained.targets.of(again.output, torch.arange(batch).repeat(passes))[:, target : target + 1]
+    targets = replace(explained.targets, scalars=scalars)
+    traced = trace(again.model, explained.images)
+    view = View(again, explained.tap, targets, explained.arrangement, explained.alignment, traced)
+    evidence = explained.arrangement.evidence(explained.by.maps(view), passes * batch).detach().float().cpu().numpy()
     return scalars.detach().reshape(passes, batch), evidence.reshape(passes, batch, *evidence.shape[2:])
 
 
