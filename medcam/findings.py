@@ -25,6 +25,74 @@ CAPTION = "Shows what influenced the score, not the outline of a lesion."
 
 
 @dataclass(frozen=True)
+class ConformalSet(Record):
+    """Answers that cannot be excluded: for 1 - alpha of patients like those of the calibration they hold the truth."""
+
+    members: tuple[str, ...]
+    """Some of `answers`; all of them: undecided; none: no calibration patient looked like this."""
+    answers: tuple[str, ...]
+    """ "no FINDING" and "FINDING", or the classes of a softmax."""
+    alpha: float
+    patients: int
+    """Calibration patients of the rarest answer."""
+    note: str = ""
+    """Which answer the set can never leave out, for want of patients."""
+
+    @property
+    def text(self) -> str:
+        """The set in words."""
+        if not self.members:
+            return f"none of {', '.join(self.answers)}: unlike the calibration patients"
+        return " or ".join(self.members) + (f" ({self.note})" if self.note else "")
+
+
+@dataclass(frozen=True)
+class Neighbour(Record):
+    """A training case that looks similar to the network, by hashed names: whoever has the bundle's data can find it."""
+
+    patient: str
+    file: str
+    present: bool
+    """Whether it has the finding."""
+    agrees: bool
+    """The network said the same about it as about this image, and was right."""
+    distance: float
+
+
+@dataclass(frozen=True)
+class Judged(Record):
+    """How well the training cases support one prediction (similarity, distance, magnitude; Schmaltz 2025)."""
+
+    similarity: int
+    """How many of the nearest training cases agree before the first that does not."""
+    distance: float
+    """In [0, 1]: share of calibration images, of the less favourable answer, that lie at least as far from training."""
+    nearest: float
+    """Distance to the nearest training case of another patient, in whitened features."""
+    limit: float | None
+    """The nearest distance beyond which an image is unlike anything trained on; None: too few patients to say."""
+    score: float
+    """Support, a lower bound: 0 is none."""
+    least: float | None
+    """Support from which the calibration predictions were right in every class; None: no such region."""
+    novel: bool
+    trained_on: bool
+    """Images of this very patient were used for training; they are left out of everything above."""
+    neighbours: tuple[Neighbour, ...]
+    """Nearest first."""
+
+    @property
+    def text(self) -> str:
+        """Support in words."""
+        agreeing = sum(neighbour.agrees for neighbour in self.neighbours)
+        where = f"{'outside' if self.novel else 'within'} the training range"
+        if self.limit is None:
+            where = "training range not known, for want of calibration patients"
+        own = "; this patient's own images were used for training" if self.trained_on else ""
+        return f"{agreeing} of the {len(self.neighbours)} nearest training cases agree, {where}{own}"
+
+
+@dataclass(frozen=True)
 class Prediction(Record):
     """The score of one finding on one series."""
 
@@ -39,6 +107,10 @@ class Prediction(Record):
     part_scores: tuple[float, ...] = ()
     """Scores of frames or tiles before they were pooled; empty where the series was scored whole."""
     pooling: str = ""
+    conformal_set: ConformalSet | None = None
+    """None where the bundle holds no calibration patients."""
+    support: Judged | None = None
+    """None where the bundle holds no training cases."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +122,15 @@ class Uncertainty(Record):
     """Score by name of the disturbance."""
     score_sd: float | None
     """None where it was not measured."""
+    entropy: float | None = None
+    """Of the mean score of several networks, in nats: all their doubt. None where only the image was disturbed."""
+    aleatoric: float | None = None
+    """Mean entropy of each network's own score: doubt that the networks share."""
+    epistemic: float | None = None
+    """The rest, mutual information: doubt that more training cases could take away."""
+    map_agreement: float | None = None
+    """Mean overlap (intersection over union) of where the disturbed maps are at least half as strong as their mean's
+    peak; None where there are no maps to compare."""
 
 
 @dataclass(frozen=True)

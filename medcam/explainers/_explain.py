@@ -11,6 +11,7 @@ from medcam.explainers import SHELF
 from medcam.explainers._alignment import align, whole
 from medcam.explainers._arrangement import Arrangement
 from medcam.explainers._capture import Capture, Tap
+from medcam.explainers._features import averaged
 from medcam.explainers._layer import find
 from medcam.explainers._layout import of_input
 from medcam.explainers._result import Explained
@@ -116,6 +117,7 @@ def explain(
         in_logits = any(one.unit == "logit" and not isinstance(one, InputMethod) for one in methods)
         logits = _logits(view, len(x)) if in_logits and tap in taps else None
         output, scores = _detached(capture.output), resolved.scalars.detach()
+        features = averaged(arrangement, view.activation, len(x))
     results = {}
     for one in methods:
         at_input = isinstance(one, InputMethod)
@@ -133,6 +135,7 @@ def explain(
             alignment=place,
             logits=logits if one.unit == "logit" and not at_input else None,
             images=x.detach(),
+            features=features,
             notes=(*notes, *resolved.notes, *found[one.name].notes),
             flags=_flags(evidence, one),
         )

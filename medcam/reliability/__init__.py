@@ -1,0 +1,12 @@
+"""What a score is worth, learned on calibration patients and kept in the bundle: numpy only, torch is not imported.
+
+calibration.py        logits to probabilities (Platt, temperature), and back to another prevalence
+calibration_error.py  how far probabilities are from frequencies: ECE, Brier, NLL, bins of a reliability plot
+conformal.py          sets of answers that hold the true one for a stated share of patients
+thresholds.py         where to cut: Youden, a fixed sensitivity, costs, each with its interval
+selective.py          what is gained by referring the least certain cases: risk over coverage
+entropy.py            aleatoric and epistemic parts of the spread over networks
+support.py            nearest training cases, and what is unlike all of them
+maps.py               whether heat maps of several networks or passes agree
+apply.py              all of it, read from a bundle and applied to one prediction
+"""
