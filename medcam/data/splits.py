@@ -152,7 +152,7 @@ def nested(patients: Sequence[str], targets: Targets, outer: int = 5, inner: int
     made = []
     for split in k_fold(patients, targets, outer, seed):
         rest = np.flatnonzero(np.array(split.of(patients)) != "test")
-        folds = k_fold([patients[i] for i in rest], targets[rest], inner, seed)
+        folds = k_fold([patients[i] for i in rest.tolist()], targets[rest], inner, seed)
         made.append(Nested(split, tuple(replace(fold, how=f"inner {fold.how}, of {split.how}") for fold in folds)))
     return made
 
@@ -172,7 +172,7 @@ def take_out(
     if not shares:
         return split
     rest = np.flatnonzero(np.array(split.of(patients)) == "training")
-    known = _Patients.of([patients[i] for i in rest], targets[rest])
+    known = _Patients.of([patients[i] for i in rest.tolist()], targets[rest])
     parts = {side: share * len(split.sides) / len(known.ids) for side, share in shares.items()}
     if sum(parts.values()) >= 1 or min(parts.values()) <= 0 or set(parts) - set(SIDES):
         raise UsageError("bad-shares", f"{dict(shares)} cannot be taken out of {len(known.ids)} training patients.")

@@ -28,6 +28,9 @@ _FROM_MONAI = {2: [2, 0, 1, 3], 3: [0, 1, 2, 3]}
 _TENSOR_TYPES = (np.uint8, np.int16, np.int32, np.float32)
 """Taken as they are, so that a long cine is cut down to few frames before it grows to four bytes a value."""
 
+TIMES = "frame_times_s"
+"""Under this name the image's meta tells a transform when each frame of a cine begins (seconds); None if unknown."""
+
 
 class Build(Protocol):
     """What a member is: header facts by DICOM keyword and options in, MONAI Compose out."""
@@ -112,7 +115,8 @@ def _apply(array: npt.NDArray[Any], grid: Grid, colour: bool, transform: Compose
     array = array.astype(np.float32) if array.dtype not in _TENSOR_TYPES else _own(array)
     values = np.moveaxis(array, -1, 0) if colour else array[None]  # (C, *space)
     axes = len(grid.shape)
-    image = transform(MetaTensor(torch.from_numpy(values), affine=torch.from_numpy(grid.matrix[:, _TO_MONAI[axes]])))
+    affine = torch.from_numpy(grid.matrix[:, _TO_MONAI[axes]])
+    image = transform(MetaTensor(torch.from_numpy(values), affine=affine, meta={TIMES: grid.frame_times_s}))
     if image.ndim != axes + 1:
         raise InputError("preparation-failed", f"The transform made {image.ndim - 1} axes out of {axes}.")
     tensor = image.as_tensor().to(torch.float32).contiguous()

@@ -9,9 +9,11 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose, ResizeWithPadOrCrop, SpatialCrop
 
+from medcam.errors import InputError
 from medcam.transforms._fit import Fit
 from medcam.transforms._grey import Grey
 from medcam.transforms._stretch import Stretch
+from medcam.transforms.base import TIMES
 
 REGION = "UltrasoundRegion"
 """The fact that says where the scanned region lies: first column, first row, last column, last row (PS3.3 C.8.5.5)."""
@@ -24,6 +26,7 @@ def ultrasound(
     size: tuple[int, int] = (160, 192),
     frames: int = 16,
     percentiles: tuple[float, float] = (1.0, 99.5),
+    frames_per_second: float | None = None,
 ) -> Compose:
     """Cut out the region that the header names, keep every n-th frame, make it grey, fit into `size`, scale to [0, 1].
 
@@ -32,6 +35,8 @@ def ultrasound(
         size: rows and columns of the model's input; what the picture does not fill becomes 0.
         frames: at most so many frames, evenly spaced; the step between them is a whole number, so times stay exact.
         percentiles: grey values at these percentiles over all the kept frames become 0 and 1.
+        frames_per_second: instead of spreading the frames over the cine, take the first `frames` at about this rate,
+            as Born et al. (2021) do with 3 per second and at most 30.
 
     Returns:
         Compose: (1 or 3, T, H, W) to (1, at most `frames`, *size).
@@ -40,7 +45,7 @@ def ultrasound(
     return Compose(
         [
             Region(top, left, bottom, right),
-            Frames(frames),
+            Frames(frames) if frames_per_second is None else Rate(frames_per_second, frames),
             Grey(),
             Fit(size),
             Stretch(*percentiles),
@@ -80,7 +85,32 @@ class Frames:
         total = image.shape[1]
         step = -(-total // self.count)
         kept = -(-total // step)
-        first = (total - 1 - step * (kept - 1)) // 2
-        to_source = torch.eye(4, dtype=image.affine.dtype)
-        to_source[0, 0], to_source[0, 3] = step, first
-        return MetaTensor(image.as_tensor()[:, first::step], affine=image.affine @ to_source)
+        return _every(image, (total - 1 - step * (kept - 1)) // 2, step, kept)
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Keep every n-th frame from the first, n = int(frames per second of the cine / `hertz`), at most `count`."""
+
+    hertz: float
+    count: int
+
+    def __call__(self, image: MetaTensor) -> MetaTensor:
+        """(C, T, H, W) to (C, at most `count`, H, W).
+
+        Raises:
+            InputError: the cine does not say when its frames are.
+        """
+        total, times = image.shape[1], image.meta.get(TIMES)
+        if times is None or (total > 1 and not times[-1] > times[0]):
+            raise InputError("preparation-failed", "The frames have no times, so none can be taken at a rate.")
+        own = (total - 1) / (times[-1] - times[0]) if total > 1 else self.hertz
+        step = max(1, int(own / self.hertz + 1e-3))  # times are rounded: 29.9997 per second are 30
+        return _every(image, 0, step, min(self.count, -(-total // step)))
+
+
+def _every(image: MetaTensor, first: int, step: int, count: int) -> MetaTensor:
+    """`count` frames, every `step`-th from `first`, and their affine."""
+    to_source = torch.eye(4, dtype=image.affine.dtype)
+    to_source[0, 0], to_source[0, 3] = step, first
+    return MetaTensor(image.as_tensor()[:, first::step][:, :count], affine=image.affine @ to_source)

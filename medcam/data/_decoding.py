@@ -1,0 +1,121 @@
+"""Files to examples: decoded in subprocesses and prepared as screening does it."""
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from medcam.data._pack import Source
+from medcam.errors import REASONS, InputError, MedcamError, UsageError
+from medcam.readers import Decoder, index
+from medcam.study import Pixels, Series
+from medcam.transforms import Prepared, compose, prepare
+
+LARGEST = float(np.finfo(np.float16).max)
+AHEAD = 4
+"""Files per decoder that may wait, decoded, for the one before them."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """The examples of one file."""
+
+    values: npt.NDArray[np.float16]
+    """(n, C, *space)"""
+    source: Source
+
+
+def decode(
+    files: Sequence[Path], transform: str, options: Mapping[str, Any], *, frames: bool, workers: int, scratch: Path
+) -> Generator[Made | InputError, None, None]:
+    """The examples of each file in order, or why there are none.
+
+    Args:
+        files: pictures, cines, volumes, slides, or folders of one series.
+        transform, options: as a bundle's card states them.
+        frames: make an example of each frame of a cine.
+        workers: decoding subprocesses.
+        scratch: a folder for decoded values, each deleted as soon as it is prepared.
+
+    Raises:
+        ResultsError: `scratch` is full.
+    """
+
+    def work(file: Path) -> Made | InputError:
+        decoder = idle.get()
+        try:
+            return _made(file, decoder, transform, options, frames, scratch)
+        except InputError as error:
+            return error
+        finally:
+            idle.put(decoder)
+
+    idle: SimpleQueue[Decoder] = SimpleQueue()
+    waiting: deque[Future[Made | InputError]] = deque()
+    with ExitStack() as stack:
+        for _ in range(workers):
+            idle.put(stack.enter_context(Decoder()))
+        pool = ThreadPoolExecutor(workers, thread_name_prefix="medcam-load")
+        stack.callback(lambda: pool.shutdown(wait=False, cancel_futures=True))
+        for file in files:
+            waiting.append(pool.submit(work, file))
+            if len(waiting) >= AHEAD * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _made(
+    file: Path, decoder: Decoder, transform: str, options: Mapping[str, Any], frames: bool, scratch: Path
+) -> Made:
+    series = _series(file, decoder)
+    pixels = decoder.pixels(series, scratch)
+    try:
+        prepared = _prepared(pixels, series, transform, options)
+        values = prepared.tensor.numpy()  # (B, C, *space)
+        if frames:
+            if not pixels.grid.is_cine:
+                raise InputError("other-kind", f"{series.kind}, not a cine whose frames could be taken")
+            values = np.moveaxis(values[0], 1, 0)  # (C, T, H, W) to (T, C, H, W)
+        if np.abs(values).max() > LARGEST:
+            raise UsageError("value-range", f"{transform} gives values beyond {LARGEST:g}; scale them to about 1.")
+        return Made(values.astype(np.float16), _source(pixels))
+    finally:
+        name = getattr(pixels.array, "filename", None)
+        if name is not None:
+            with suppress(OSError):
+                Path(name).unlink()
+
+
+def _series(file: Path, decoder: Decoder) -> Series:
+    intake = index(file, decoders=[decoder])
+    if len(intake.used) == 1:
+        return intake.used[0]
+    if intake.used:
+        raise InputError("not-one-image", f"{len(intake.used)} images or series; give each its own row")
+    reasons = [one.reason for one in (*intake.series, *intake.files) if one.reason is not None]
+    if not reasons:
+        raise InputError("empty", "no file is in the folder")
+    raise InputError(reasons[0].code, reasons[0].detail or REASONS[reasons[0].code])
+
+
+def _prepared(pixels: Pixels, series: Series, transform: str, options: Mapping[str, Any]) -> Prepared:
+    try:
+        return prepare(pixels, compose(transform, series.facts, **options))
+    except MedcamError:
+        raise
+    except Exception as error:  # whatever a transform throws at odd pixels is that file's fate
+        raise InputError("preparation-failed", f"{type(error).__name__}: {error}") from error
+
+
+def _source(pixels: Pixels) -> Source:
+    space = pixels.array.shape[: pixels.array.ndim - pixels.colour]
+    rows, columns = space[-2:]
+    return Source(rows, columns, space[0] if len(space) > 2 else 1, pixels.colour, float(pixels.array.mean()))
