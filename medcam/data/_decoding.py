@@ -1,7 +1,7 @@
 """Files to examples: decoded in subprocesses and prepared as screening does it."""
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -100,7 +100,8 @@ def _series(file: Path, decoder: Decoder) -> Series:
         return intake.used[0]
     if intake.used:
         raise InputError("not-one-image", f"{len(intake.used)} images or series; give each its own row")
-    reasons = [one.reason for one in (*intake.series, *intake.files) if one.reason is not None]
+    fates = [*(one.reason for one in intake.series), *(one.reason for one in intake.files)]
+    reasons = [reason for reason in fates if reason is not None]
     if not reasons:
         raise InputError("empty", "no file is in the folder")
     raise InputError(reasons[0].code, reasons[0].detail or REASONS[reasons[0].code])

@@ -110,7 +110,7 @@ class Pack:
         with self.file.open("rb", buffering=0) as values:
             for entry in entries:
                 values.seek(entry.start * VALUE.itemsize)
-                part = memoryview(flat[at : at + entry.values]).cast("B")
+                part = flat[at : at + entry.values].data.cast("B")
                 while len(part):
                     got = values.readinto(part)
                     if not got:
