@@ -42,13 +42,13 @@ def preset(
         raise UsageError("unknown-network", f"There is no network {name!r}. {near(name, list(known))}")
     target, own = known[name]
     arguments = {**own, **more}
-    general = {"in_channels": in_channels, "out_channels": out_channels, "dropout": dropout}
+    general: dict[str, Any] = {"in_channels": in_channels, "out_channels": out_channels, "dropout": dropout}
     if isinstance(arguments.get("encoder"), str):
         frame = size if size is None or isinstance(size, int) else size[-2:]
         encoder = preset(arguments.pop("encoder"), spatial_dims=2, size=frame, **general)
         return {"_target_": target, **arguments, "encoder": encoder}
     if "size" in own and size is not None:
-        arguments["size"] = [size] * spatial_dims if isinstance(size, int) else list(size)
+        arguments["size"] = size if isinstance(size, int) else list(size)
     return {"_target_": target, "spatial_dims": spatial_dims, **general, **arguments}
 
 

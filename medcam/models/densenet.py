@@ -5,15 +5,16 @@ from typing import Any
 
 import monai.networks.nets as nets
 import torch
-from monai.networks.layers.factories import Conv
+from monai.networks.layers.factories import Conv, Dropout
 from torch import nn
 
+from medcam.models._classifier import Classifier
 from medcam.models._head import Head
 
 PRESETS: dict[str, dict[str, Any]] = {"densenet121": {}}
 
 
-class DenseNet(nn.Module):
+class DenseNet(Classifier):
     """Huang et al., "Densely Connected Convolutional Networks", 2017. The default is DenseNet-121.
 
     Args:
@@ -54,11 +55,10 @@ class DenseNet(nn.Module):
         if not stem_pool:
             del self.features.pool0
         self.relu = nn.ReLU()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout[Dropout.DROPOUT, spatial_dims](dropout)
         self.head = Head(spatial_dims, whole.class_layers.out.in_features, out_channels, pooling, sharpness)
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """(B, C, *space) to logits (B, K)."""
-        features = self.relu(self.features(image))
-        logits: torch.Tensor = self.head(self.dropout(features))
-        return logits
+    def feature_map(self, image: torch.Tensor) -> torch.Tensor:
+        """(B, C, *space) to (B, F, *cells)."""
+        features: torch.Tensor = self.relu(self.features(image))
+        return features

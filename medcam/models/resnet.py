@@ -1,14 +1,15 @@
-"""ResNet in two or three dimensions, from a few thousand to eleven million parameters, built of MONAI's blocks."""
+"""ResNet in two or three dimensions, ResNet-18, ResNet-50 and much smaller, built of MONAI's blocks."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from monai.networks.blocks import Convolution
-from monai.networks.layers.factories import Conv, Norm, Pool
+from monai.networks.layers.factories import Conv, Dropout, Norm, Pool
 from monai.networks.nets.resnet import ResNetBlock, ResNetBottleneck
 from torch import nn
 
+from medcam.models._classifier import Classifier
 from medcam.models._head import Head
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -18,7 +19,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 Stride = int | Sequence[int]
 
 
-class ResNet(nn.Module):
+class ResNet(Classifier):
     """He et al., "Deep Residual Learning for Image Recognition", 2016. The default is ResNet-18.
 
     Fewer stages and smaller strides than the paper's keep cells fine enough to show a small lesion.
@@ -78,17 +79,16 @@ class ResNet(nn.Module):
                 stage.append(block(channels, width, spatial_dims, stride=step, downsample=shortcut))
                 channels = out
             self.stages.append(stage)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout[Dropout.DROPOUT, spatial_dims](dropout)
         self.head = Head(spatial_dims, channels, out_channels, pooling, sharpness)
         for module in self.stages.modules():
             if isinstance(module, nn.Conv2d | nn.Conv3d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """(B, C, *space) to logits (B, K)."""
-        features = self.stages(self.stem(image))  # (B, widths[-1], *space / strides)
-        logits: torch.Tensor = self.head(self.dropout(features))
-        return logits
+    def feature_map(self, image: torch.Tensor) -> torch.Tensor:
+        """(B, C, *space) to (B, F, *space / strides)."""
+        features: torch.Tensor = self.stages(self.stem(image))
+        return features
 
 
 def _each(stride: Stride) -> int | tuple[int, ...]:
