@@ -22,6 +22,8 @@ SAME = {
     "_safe_softmax",
     "_log_softmax",
     "_prelu_kernel",
+    "hardswish",
+    "hardswish_",
 }
 """Operations that leave every cell where it is, beside the element-wise ones."""
 
