@@ -117,7 +117,7 @@ def explain(
         in_logits = any(one.unit == "logit" and not isinstance(one, InputMethod) for one in methods)
         logits = _logits(view, len(x)) if in_logits and tap in taps else None
         output, scores = _detached(capture.output), resolved.scalars.detach()
-        features = averaged(arrangement, view.activation, len(x))
+        features = averaged(arrangement, view.activation, len(x)) if tap in taps and tap != INPUT else None
     results = {}
     for one in methods:
         at_input = isinstance(one, InputMethod)
@@ -135,7 +135,7 @@ def explain(
             alignment=place,
             logits=logits if one.unit == "logit" and not at_input else None,
             images=x.detach(),
-            features=features,
+            features=None if at_input else features,
             notes=(*notes, *resolved.notes, *found[one.name].notes),
             flags=_flags(evidence, one),
         )

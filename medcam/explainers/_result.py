@@ -44,9 +44,9 @@ class Explained:
     method's unit is not the logit."""
     images: Tensor
     """(B, C, *space): what the model saw."""
-    features: Tensor
-    """(B, channels): the activation at the layer, averaged over cells and frames; what the image looks like to the
-    model."""
+    features: Tensor | None
+    """(B, channels): the activation at the layer, averaged over cells and frames, which is what the image looks like to
+    the model; None where the method looks at no layer."""
     notes: tuple[str, ...] = ()
     """What holds for all maps: the layer that was picked, the mode that was forced."""
     flags: Mapping[tuple[int, int], tuple[str, ...]] = field(default_factory=dict)
