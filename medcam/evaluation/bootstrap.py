@@ -54,19 +54,26 @@ class Bootstrap:
         stratum = np.full(len(names), -np.inf)
         np.maximum.at(stratum, self._patient, 0.0 if strata is None else np.asarray(strata, np.float64))
         self._strata = [np.flatnonzero(stratum == value) for value in np.unique(stratum)]
+        self._kept: Values | None = None
         self._method = "patient bootstrap" if strata is None else "stratified patient bootstrap"
 
     def weights(self) -> Iterator[Values]:
         """The draws in turns: (D, N), how often each row was drawn."""
         rng = np.random.default_rng(self._seed)
         at_once = max(1, _NUMBERS_AT_ONCE // max(len(self._patient), 1))
+        if self._kept is not None:
+            yield self._kept
+            return
         for start in range(0, self.draws, at_once):
             count = min(at_once, self.draws - start)
             drawn = np.zeros((count, self.patients))
             for members in self._strata:
                 shares = np.full(len(members), 1 / len(members))
                 drawn[:, members] = rng.multinomial(len(members), shares, size=count)
-            yield drawn[:, self._patient]
+            weights = drawn[:, self._patient]
+            if count == self.draws:  # all at once, and few enough to be kept for the next figure
+                self._kept = weights
+            yield weights
 
     def values(self, measures: Mapping[str, Measure]) -> dict[str, Values]:
         """Each figure in each draw: (draws,)."""

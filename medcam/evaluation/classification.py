@@ -147,7 +147,7 @@ def interval(
     return float(low), float(high)
 
 
-def wilson(hits: int, cases: int) -> tuple[float, float]:
+def wilson(hits: float, cases: int) -> tuple[float, float]:
     """95 % interval of a proportion (Wilson, 1927): unlike the bootstrap it has a width when every case is a hit."""
     z = 1.959964
     share, spread = hits / cases, z * z / cases
