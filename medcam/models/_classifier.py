@@ -22,7 +22,7 @@ class Classifier(nn.Module):
     @property
     def features_count(self) -> int:
         """F, the channels of the feature map."""
-        return int(self.head.map.weight.shape[1])
+        return self.head.in_channels
 
     def embed(self, image: torch.Tensor) -> torch.Tensor:
         """One feature vector for each image, (B, F): the mean over the cells."""

@@ -20,6 +20,7 @@ class Head(nn.Module):
         self, spatial_dims: int, in_channels: int, out_channels: int, pooling: str = "mean", sharpness: float = 1.0
     ) -> None:
         super().__init__()
+        self.in_channels = in_channels
         self.map: nn.Module = Conv[Conv.CONV, spatial_dims](in_channels, out_channels, kernel_size=1, bias=False)
         self.bias = nn.Parameter(torch.zeros(out_channels))
         # nearly all cells are healthy: most start out speaking against the class (the prior of Lin et al., 2017)

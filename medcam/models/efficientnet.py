@@ -62,7 +62,8 @@ class EfficientNet(Classifier):
     ) -> None:
         super().__init__()
         style = Style(spatial_dims, norm_epsilon, padding, gate=("swish", "sigmoid"))
-        rows, channels = [], divisible(32 * width)
+        rows: list[Row] = []
+        channels = divisible(32 * width)
         for expansion, kernel, out, blocks, first in TABLE:
             for number in range(math.ceil(blocks * depth)):
                 before = rows[-1].out if rows else channels

@@ -52,7 +52,8 @@ class MobileNetV2(Classifier):
     ) -> None:
         super().__init__()
         style = Style(spatial_dims, norm_epsilon)
-        rows, channels = [], divisible(32 * width)
+        rows: list[Row] = []
+        channels = divisible(32 * width)
         for expansion, out, blocks, first in TABLE:
             for number in range(blocks):
                 before = rows[-1].out if rows else channels

@@ -1,36 +1,54 @@
-"""Cine classifier: a two-dimensional encoder looks at each frame, their logits are pooled over time."""
+"""Cine classifier: a two-dimensional encoder looks at each frame, and attention or pooling brings them together."""
+
+from typing import Any
 
 import torch
 from torch import nn
 
+from medcam.models._attention import GatedAttention, attended
+from medcam.models._classifier import Classifier
 from medcam.models._pooling import pool
+
+PRESETS: dict[str, dict[str, Any]] = {"video_resnet18": {"encoder": "resnet18", "pooling": "attention"}}
 
 
 class Video(nn.Module):
     """Frames are folded into the batch, so a map of the encoder's last layer has its own frame.
 
     Args:
-        encoder: images (N, C, H, W) to logits (N, K), any network.
-        pooling: "mean", "max" or "log-mean-exp" over time; or "attention": the encoder's last output is then the
-            frame's weight before a softmax over time (Ilse et al., 2018), and there are K - 1 logits.
+        encoder: images (N, C, H, W) to logits (N, K): any network, or for attention one of this folder's.
+        pooling: "mean", "max" or "log-mean-exp" of the frames' logits; or "attention" (`_attention.GatedAttention`).
+        attention_width: features by which frames are compared.
     """
 
-    def __init__(self, encoder: nn.Module, pooling: str = "log-mean-exp") -> None:
+    def __init__(self, encoder: nn.Module, pooling: str = "log-mean-exp", attention_width: int = 128) -> None:
         super().__init__()
         self.encoder = encoder
         self.pooling = pooling
+        if pooling == "attention":
+            if not isinstance(encoder, Classifier):
+                raise ValueError(f"attention needs an encoder with a feature map, which {type(encoder).__name__} lacks")
+            self.attention = GatedAttention(encoder.features_count, attention_width)
 
     def forward(self, cine: torch.Tensor) -> torch.Tensor:
         """(B, C, T, H, W), any T, to logits (B, K)."""
-        frames = self.frames(cine)
-        if self.pooling == "attention":
-            weight = frames[..., -1:].softmax(dim=1)  # (B, T, 1)
-            return (frames[..., :-1] * weight).sum(dim=1)
-        return pool(frames, self.pooling, (1,))
+        if self.pooling != "attention":
+            return pool(self.frames(cine), self.pooling, (1,))
+        logits, weights = self.attended(cine)
+        return (logits * weights.unsqueeze(-1)).sum(dim=1)
 
     def frames(self, cine: torch.Tensor) -> torch.Tensor:
-        """(B, C, T, H, W) to the encoder's outputs (B, T, K)."""
-        batch, channels, time, height, width = cine.shape
-        images = cine.transpose(1, 2).reshape(batch * time, channels, height, width)
-        outputs: torch.Tensor = self.encoder(images)
-        return outputs.reshape(batch, time, -1)
+        """(B, C, T, H, W) to the logits of each frame by itself (B, T, K)."""
+        logits: torch.Tensor = self.encoder(_images(cine))
+        return logits.reshape(len(cine), cine.shape[2], -1)
+
+    def attended(self, cine: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """With pooling "attention": (B, C, T, H, W) to logits (B, T, K) and weights (B, T) of the frames."""
+        assert isinstance(self.encoder, Classifier)
+        return attended(self.encoder, self.attention, _images(cine), len(cine))
+
+
+def _images(cine: torch.Tensor) -> torch.Tensor:
+    """(B, C, T, H, W) to (B * T, C, H, W)."""
+    batch, channels, time, height, width = cine.shape
+    return cine.transpose(1, 2).reshape(batch * time, channels, height, width)

@@ -85,8 +85,7 @@ class ViT(Classifier):
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
-        for parameter in filter(None.__ne__, (self.position, self.cls_token)):
-            nn.init.trunc_normal_(parameter, std=0.02)
+        nn.init.trunc_normal_(self.position, std=0.02)
         self.head = Head(spatial_dims, width, out_channels, "mean" if pooling == "cls" else pooling, sharpness)
 
     def feature_map(self, image: torch.Tensor) -> torch.Tensor:
@@ -95,11 +94,11 @@ class ViT(Classifier):
         grid = patches.shape[2:]
         tokens = (patches + self.position_for(grid)).flatten(2).transpose(1, 2)  # (B, patches, width)
         if self.cls_token is None:
-            tokens = self.norm(self.blocks(tokens))
-            return tokens.transpose(1, 2).reshape(len(tokens), -1, *grid)
+            features: torch.Tensor = self.norm(self.blocks(tokens)).transpose(1, 2)
+            return features.reshape(*features.shape[:2], *grid)
         tokens = torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], dim=1)
-        tokens = self.norm(self.blocks(tokens))
-        return tokens[:, 0].reshape(len(tokens), -1, *[1] * len(grid))
+        token: torch.Tensor = self.norm(self.blocks(tokens))[:, 0]
+        return token.reshape(*token.shape, *[1] * len(grid))
 
     def position_for(self, grid: Sequence[int]) -> torch.Tensor:
         """The position embedding (1, width, *grid), interpolated if the grid is another than it was made for."""
@@ -129,7 +128,8 @@ class Block(nn.Module):
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         """(B, tokens, width) to the same."""
         tokens = tokens + self.drop_path(self.attn(self.norm1(tokens)))
-        return tokens + self.drop_path(self.mlp(self.norm2(tokens)))
+        mixed: torch.Tensor = tokens + self.drop_path(self.mlp(self.norm2(tokens)))
+        return mixed
 
 
 def _convolutions(spatial_dims: int, in_channels: int, width: int, patch: Sequence[int]) -> nn.Sequential:
