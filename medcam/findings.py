@@ -3,7 +3,7 @@
 All records are frozen and serialisable; the arrays of an explanation are kept beside the JSON.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -21,6 +21,9 @@ Agreement = Literal["accept", "reject", "unsure"]
 PROJECTIONS = ("CR", "DX", "DR", "MG", "RF", "XA", "RG", "PX", "IO")
 """Modalities whose millimetres are those of the detector, not of the patient."""
 
+DISAGREEING = 0.2
+"""From this share of networks on the other side of the threshold on, a case is referred."""
+
 CAPTION = "Shows what influenced the score, not the outline of a lesion."
 
 
@@ -29,21 +32,26 @@ class ConformalSet(Record):
     """Answers that cannot be excluded: for 1 - alpha of patients like those of the calibration they hold the truth."""
 
     members: tuple[str, ...]
-    """Some of `answers`; all of them: undecided; none: no calibration patient looked like this."""
-    answers: tuple[str, ...]
-    """ "no FINDING" and "FINDING", or the classes of a softmax."""
+    """Of "no FINDING" and "FINDING", or of the classes of a softmax. None of them: no calibration patient was like
+    this."""
+    finding: str
+    """The answer that is the finding."""
     alpha: float
     patients: int
-    """Calibration patients of the rarest answer."""
+    """Calibration patients with the rarest answer."""
     note: str = ""
     """Which answer the set can never leave out, for want of patients."""
 
     @property
+    def name(self) -> str:
+        """What it is called, with its coverage."""
+        return f"{100 * (1 - self.alpha):.4g} % conformal set"
+
+    @property
     def text(self) -> str:
         """The set in words."""
-        if not self.members:
-            return f"none of {', '.join(self.answers)}: unlike the calibration patients"
-        return " or ".join(self.members) + (f" ({self.note})" if self.note else "")
+        held = " or ".join(self.members) or "empty, unlike the calibration patients"
+        return f"{held}; it {self.note}" if self.note else held
 
 
 @dataclass(frozen=True)
@@ -336,7 +344,10 @@ def plus_minus(score: float, score_sd: float | None, digits: int = 3) -> str:
 def decide(
     prediction: Prediction, uncertainty: Uncertainty, demonstration: bool, refer_within: float = 1.0
 ) -> Decision:
-    """Flag above the threshold; refer where the disturbed scores straddle it.
+    """Flag from the threshold on; refer, with every reason there is, what should not be decided by it.
+
+    Reasons to refer: the disturbed scores straddle the threshold; the conformal set holds several answers, none, or
+    another than the threshold gives; the image is unlike anything trained on; networks disagree.
 
     Args:
         demonstration: a demonstration model looked at something else than a phantom.
@@ -345,12 +356,48 @@ def decide(
     name, score, threshold = prediction.score_name, prediction.score, prediction.threshold
     differs = (digits for digits in range(3, 18) if f"{score:.{digits}f}" != f"{threshold:.{digits}f}")
     shown = next(differs, 3)  # so that the words never contradict the decision
+    reasons = []
     if uncertainty.score_sd and abs(score - threshold) < refer_within * uncertainty.score_sd:
         near = f"within one SD ({uncertainty.score_sd:.3f}) of the threshold {threshold:.{shown}f}"
-        return Decision("refer", (f"{name} {score:.{shown}f} is {near}",), demonstration)
+        reasons.append(f"{name} {score:.{shown}f} is {near}")
+    reasons += [*_undecided(prediction), *_unsupported(prediction), *_disagreeing(prediction, uncertainty)]
+    if reasons:
+        return Decision("refer", tuple(reasons), demonstration)
     relation = "at or above" if score >= threshold else "below"
     why = f"{name} {score:.{shown}f} is {relation} the threshold {threshold:.{shown}f}"
     return Decision("flagged" if score >= threshold else "not flagged", (why,), demonstration)
+
+
+def _undecided(prediction: Prediction) -> Iterator[str]:
+    """The conformal set does not say the same as the threshold."""
+    found = prediction.conformal_set
+    if found is None:
+        return
+    above, held = prediction.score >= prediction.threshold, found.finding in found.members
+    if not found.members:
+        yield f"the {found.name} is empty: no answer fits as it fits the calibration patients"
+    elif held and len(found.members) > 1:
+        yield f"the {found.name} holds {' and '.join(found.members)}" + (f": it {found.note}" if found.note else "")
+    elif held != above:
+        side = "at or above" if above else "below"
+        yield f"the {found.name} holds only {' and '.join(found.members)}, but the score is {side} the threshold"
+
+
+def _unsupported(prediction: Prediction) -> Iterator[str]:
+    support = prediction.support
+    if support is not None and support.novel:
+        distance = f"nearest case at {support.nearest:.3g}, training range up to {support.limit:.3g}"
+        yield f"unlike anything trained on: {distance}"
+
+
+def _disagreeing(prediction: Prediction, uncertainty: Uncertainty) -> Iterator[str]:
+    """Where members are networks, each has a vote."""
+    if uncertainty.epistemic is None:
+        return
+    side, scores = prediction.score >= prediction.threshold, uncertainty.scores.values()
+    others = sum((score >= prediction.threshold) != side for score in scores)
+    if others >= DISAGREEING * len(scores):
+        yield f"{others} of {len(scores)} networks ({uncertainty.method}) fall on the other side of the threshold"
 
 
 def summary(case: Case) -> dict[str, Any]:

@@ -3,7 +3,16 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medcam.models._bundle import Bundle, Card, load_bundle, load_model, read_card, save_bundle, settings_digest
+from medcam.models._bundle import (
+    Bundle,
+    Card,
+    load_bundle,
+    load_model,
+    member_folders,
+    read_card,
+    save_bundle,
+    settings_digest,
+)
 from medcam.plugins import Shelf
 
 if TYPE_CHECKING:
@@ -11,4 +20,14 @@ if TYPE_CHECKING:
 
 SHELF: "Shelf[type[nn.Module]]" = Shelf("model", Path(__file__).parent, __name__)
 
-__all__ = ["SHELF", "Bundle", "Card", "load_bundle", "load_model", "read_card", "save_bundle", "settings_digest"]
+__all__ = [
+    "SHELF",
+    "Bundle",
+    "Card",
+    "load_bundle",
+    "load_model",
+    "member_folders",
+    "read_card",
+    "save_bundle",
+    "settings_digest",
+]

@@ -38,6 +38,8 @@ HeadKind = Literal["single-logit", "sigmoid", "softmax"]
 METADATA, INFERENCE = "configs/metadata.json", "configs/inference.json"
 WEIGHTS, CARD = "models/model.safetensors", "docs/README.md"
 _BLOB = re.compile(r"(configs|models|docs)/\w[\w-]*\.\w+", re.ASCII)  # never a way out of the folder
+MEMBERS = "members"
+"""Folder of an ensemble's other bundles; saving a bundle anew leaves it out."""
 _SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 
 
@@ -157,13 +159,19 @@ def read_card(folder: Path | str) -> Card:
 
 
 def settings_digest(folder: Path | str) -> str:
-    """SHA-256 of what decides a bundle's answers beside its weights: the card (threshold, transform) and the network.
+    """SHA-256 of what decides a bundle's answers beside its weights: card, blobs, network, and members of an ensemble.
 
     Raises:
         ModelError: "bundle-missing", "bundle-config" or "bundle-labels".
     """
-    stated = [read_card(folder).to_dict(), _json(Path(folder) / INFERENCE)]
+    stated: list[Any] = [read_card(folder).to_dict(), _json(Path(folder) / INFERENCE)]
+    stated += [settings_digest(member) for member in member_folders(Path(folder))]
     return hashlib.sha256(json.dumps(stated, sort_keys=True).encode()).hexdigest()
+
+
+def member_folders(folder: Path) -> list[Path]:
+    """The bundles of other networks that answer the same question, in a bundle's folder "members"."""
+    return sorted(path for path in (folder / MEMBERS).glob("*") if (path / METADATA).is_file())
 
 
 def load_bundle(folder: Path | str, *, device: str = "cpu", trust_code: bool = False) -> Bundle:

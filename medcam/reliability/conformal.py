@@ -54,7 +54,7 @@ class Conformal(Record):
 
         Args:
             probabilities: (K,) of one image, by the same calibration as those of `fit`.
-            label: which question, where every label is one.
+            label: which of them is asked about.
         """
         question = 0 if self.head == "softmax" else label
         names, quantiles = self.answers(question), self.quantiles[question]
@@ -66,9 +66,9 @@ class Conformal(Record):
         )
         counts = self.patients[question]
         few = [f"{name} ({n})" for name, n, most in zip(names, counts, quantiles, strict=True) if most is None]
-        needed = least_patients(self.alpha)
-        note = f"never leaves out {' or '.join(few)}: at least {needed} calibration patients are needed" if few else ""
-        return ConformalSet(members, names, self.alpha, min(counts), note)
+        needed = f"there are too few calibration patients, at least {least_patients(self.alpha)} are needed"
+        note = f"can never leave out {' or '.join(few)}: {needed}" if few else ""
+        return ConformalSet(members, self.labels[label], self.alpha, min(counts), note)
 
     def to_bytes(self) -> bytes:
         """For the bundle."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from medcam.explainers import Explained, explain
 from medcam.grid import Grid
-from medcam.uncertainty.base import Disturbance, Member
+from medcam.uncertainty.base import Disturbance, Member, whole_output
 
 SHIFT = 0.04
 """Of the image's height and width, rounded to whole cells of the map where that is possible."""
@@ -73,7 +73,14 @@ class Augmentation(Disturbance):
                 grids=grids,
             )
             evidence = result.evidence[:, target].float().cpu().numpy()
-            yield Member(change.name, result.scores[:, target], evidence, result.grids, result.input_grids)
+            yield Member(
+                change.name,
+                result.scores[:, target],
+                evidence,
+                result.grids,
+                result.input_grids,
+                whole_output(result.output),
+            )
 
 
 def _places(

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +12,12 @@ from torch import Tensor, nn
 
 from medcam.errors import UsageError
 from medcam.explainers import Explained
+from medcam.explainers._session import first_tensor
 from medcam.findings import Uncertainty
 from medcam.grid import Grid, resample
+
+if TYPE_CHECKING:
+    from medcam.models import Bundle
 
 Score = Callable[[Tensor], Tensor]
 """From explained scalars (B,), logits as a rule, to scores (B,)."""
@@ -31,6 +35,8 @@ class Member:
     grids: Sequence[Grid]
     seen: Sequence[Grid]
     """What the model looked at: outside of it this member says nothing."""
+    outputs: Tensor | None = None
+    """(B, K): the network's whole output, where it is of that shape."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,8 @@ class Spread:
     """The explained scalar by name of the disturbance."""
     cells: npt.NDArray[np.float32]
     """(members, *grid.shape): each member's evidence on the undisturbed evidence's grid; NaN where it saw nothing."""
+    outputs: npt.NDArray[np.float64] | None = None
+    """(members, K): the network's whole outputs, for a calibration that needs all of them."""
 
     @property
     def per_cell(self) -> npt.NDArray[np.float32]:
@@ -60,6 +68,13 @@ class Disturbance(ABC):
     """
 
     name: ClassVar[str]
+    networks: ClassVar[bool] = False
+    """Whether members are networks of their own, so that what they disagree about is epistemic."""
+
+    @classmethod
+    def of(cls, bundle: "Bundle") -> Self:
+        """As a bundle is screened with it."""
+        return cls()
 
     def __init__(self, passes: int = 8) -> None:
         if passes < 2:
@@ -99,7 +114,9 @@ class Disturbance(ABC):
             cells = np.stack([_back(member, b, grid) for member in members])
             by_name = dict(zip(names, scores[:, b].tolist(), strict=True))
             uncertainty = Uncertainty(self.name, by_name, float(scores[:, b].std()))
-            spreads.append(Spread(uncertainty, dict(zip(names, logits[:, b].tolist(), strict=True)), cells))
+            outputs = [member.outputs[b].double().cpu().numpy() for member in members if member.outputs is not None]
+            whole = np.stack(outputs) if len(outputs) == len(members) else None
+            spreads.append(Spread(uncertainty, dict(zip(names, logits[:, b].tolist(), strict=True)), cells, whole))
         return spreads
 
 
@@ -118,3 +135,9 @@ def standard_deviation(cells: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     variance = (np.where(seen, values - mean, 0) ** 2).sum(axis=0) / count
     deviation: npt.NDArray[np.float32] = np.sqrt(variance).astype(np.float32)
     return deviation
+
+
+def whole_output(output: Any) -> Tensor | None:
+    """What the network returned as (B, K); None if it is of another shape."""
+    tensor = first_tensor(output)
+    return None if tensor is None or tensor.ndim != 2 else tensor.detach()

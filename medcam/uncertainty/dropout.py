@@ -15,7 +15,7 @@ from medcam.explainers._capture import Capture, Tap
 from medcam.explainers._session import undisturbed, unwrapped
 from medcam.explainers._trace import Call, trace
 from medcam.explainers.base import InputMethod, View
-from medcam.uncertainty.base import Disturbance, Member
+from medcam.uncertainty.base import Disturbance, Member, whole_output
 
 ELEMENTS = (nn.Dropout,)
 CHANNELS = (nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
@@ -33,6 +33,7 @@ class Dropout(Disturbance):
     """
 
     name = "dropout"
+    networks = True
 
     def members(self, model: nn.Module, explained: Explained, target: int, seed: int) -> Iterator[Member]:
         """One forward pass up to the first dropout or the explained layer, then `passes` tails.
@@ -58,8 +59,10 @@ class Dropout(Disturbance):
                 with dropping(model, several):
                     again = capture.replay(activation.repeat(len(several), *[1] * (activation.ndim - 1)), [layer])
                     logits, evidence = _explained(again, explained, target, len(several))
-                for number, (row, maps) in enumerate(zip(logits, evidence, strict=True), start=start + 1):
-                    yield Member(f"pass {number}", row, maps, explained.grids, explained.input_grids)
+                output = whole_output(again.output)
+                outputs = [None] * len(several) if output is None else output.chunk(len(several))
+                for number, (row, maps, whole) in enumerate(zip(logits, evidence, outputs, strict=True), start + 1):
+                    yield Member(f"pass {number}", row, maps, explained.grids, explained.input_grids, whole)
 
 
 def _explained(again: Capture, explained: Explained, target: int, passes: int) -> tuple[Tensor, npt.NDArray[Any]]:

@@ -25,7 +25,7 @@ def test_unseen_cells_do_not_count() -> None:
 
 
 def test_the_shelf() -> None:
-    assert SHELF.names() == ["augmentation", "dropout"]
+    assert SHELF.names() == ["augmentation", "dropout", "ensemble"]
     for name in SHELF.names():
         assert SHELF.load(name).name == name
         with pytest.raises(UsageError):
