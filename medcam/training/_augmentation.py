@@ -5,7 +5,7 @@ from torch.nn import functional
 
 
 def augment(
-    images: torch.Tensor, masks: torch.Tensor, flips: tuple[int, ...], random: torch.Generator
+    images: torch.Tensor, masks: torch.Tensor, flips: tuple[int, ...], random: torch.Generator, moved: float = 1.0
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Shift (up to 6 % of an axis), zoom (10 %), rotate in the plane (8 degrees), mirror, and change gain and noise.
 
@@ -14,26 +14,56 @@ def augment(
         masks: (B, 1, *space), moved along.
         flips: axes of space, counted from 0, that may be mirrored.
         random: where the chance comes from; one batch, one draw per image.
+        moved: share of the images that are shifted, zoomed and rotated. The others keep their grid, mirrored or not:
+            interpolation blurs a lesion of a few voxels.
+    """
+    strength = 1.0 if moved == 1 else (torch.rand(len(images), generator=random) < moved).float()
+    grid = _places(images, flips, random, strength)
+    masks = functional.grid_sample(masks, grid, padding_mode="zeros", align_corners=False)
+    return _changed(images, grid, random, 1.0), masks
+
+
+def augment_images(
+    images: torch.Tensor, flips: tuple[int, ...], random: torch.Generator, strength: float = 1.0
+) -> torch.Tensor:
+    """The same for images without masks, on any device, with every change but mirroring scaled by `strength`."""
+    return _changed(images, _places(images, flips, random, strength), random, strength)
+
+
+def _draw(random: torch.Generator, *shape: int) -> torch.Tensor:
+    """Evenly from -1 to 1."""
+    return torch.rand(shape, generator=random) * 2 - 1
+
+
+def _places(
+    images: torch.Tensor, flips: tuple[int, ...], random: torch.Generator, strength: float | torch.Tensor
+) -> torch.Tensor:
+    """Where each cell of the moved images (B, C, *space) comes from: (B, *space, axes), as grid_sample wants it.
+
+    `strength` is one for all images or one for each (B,).
     """
     batch, axes = images.shape[0], images.ndim - 2
-
-    def draw(*shape: int) -> torch.Tensor:
-        return torch.rand(shape, generator=random) * 2 - 1
-
-    turn, zoom = draw(batch) * 0.14, 1 + draw(batch) * 0.1
+    turn, zoom = _draw(random, batch) * 0.14 * strength, 1 + _draw(random, batch) * 0.1 * strength
     matrix = torch.zeros(batch, axes, axes + 1)  # output to input, last axis first, as grid_sample counts
     matrix[:, range(axes), range(axes)] = zoom[:, None]
     matrix[:, 0, 0], matrix[:, 1, 1] = zoom * turn.cos(), zoom * turn.cos()
     height, width = images.shape[-2:]  # rotate pixels, not the unit square
     matrix[:, 0, 1], matrix[:, 1, 0] = -zoom * turn.sin() * height / width, zoom * turn.sin() * width / height
-    matrix[:, :, axes] = draw(batch, axes) * 0.12
+    matrix[:, :, axes] = (_draw(random, batch, axes).T * 0.12 * strength).T
     for axis in flips:
-        mirrored = draw(batch) < 0
+        mirrored = _draw(random, batch) < 0
         matrix[mirrored, axes - 1 - axis] *= -1
-    grid = functional.affine_grid(matrix, [batch, 1, *images.shape[2:]], align_corners=False)
+    return functional.affine_grid(matrix.to(images.device), [batch, 1, *images.shape[2:]], align_corners=False)
+
+
+def _changed(images: torch.Tensor, grid: torch.Tensor, random: torch.Generator, strength: float) -> torch.Tensor:
+    """Images moved to `grid`, their border repeated, with another gain, offset and noise."""
     images = functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
-    masks = functional.grid_sample(masks, grid, padding_mode="zeros", align_corners=False)
-    one = (batch, *[1] * (axes + 1))
-    images = images * (1 + 0.15 * draw(*one)) + 0.06 * draw(*one)
-    images = images + 0.03 * draw(*one).abs() * torch.randn(images.shape, generator=random)
-    return images.clamp(0, 1), masks
+    one = (len(images), *[1] * (images.ndim - 1))
+    gain, offset = _draw(random, *one) * 0.15 * strength, _draw(random, *one) * 0.06 * strength
+    spread = _draw(random, *one).abs() * 0.03 * strength
+    noise = random  # of the images' own device, where drawing many numbers is quick
+    if images.device.type != "cpu":
+        noise = torch.Generator(images.device).manual_seed(int(torch.randint(1 << 31, (1,), generator=random)))
+    shaken = spread.to(images) * torch.randn(images.shape, generator=noise, device=images.device)
+    return (images * (1 + gain.to(images)) + offset.to(images) + shaken).clamp(0, 1)

@@ -33,17 +33,17 @@ def fit(network: nn.Module, recipe: Recipe, pictures: Pictures, say: Callable[[s
     optimiser = torch.optim.AdamW(network.parameters(), lr=recipe.rate, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.rate, total_steps=steps, pct_start=0.15)
     tap = Tap(network.get_submodule("head.map"))
-    lesions = Lesions(pictures.masks) if recipe.crop or recipe.small_first else None
+    lesions = Lesions(pictures.masks)
     network.train()
     began = time.monotonic()
     for epoch in range(recipe.epochs):
-        order = _balanced(pictures, count, random, lesions, recipe.small_first)
+        order = _balanced(lesions, count, recipe.small_first, random)
         losses = []
         for first in range(0, len(order) - recipe.batch + 1, recipe.batch):
             whole = recipe.crop is None or schedule.last_epoch >= (1 - recipe.whole) * steps
             rows = order[first : first + (recipe.batch if recipe.crop is None or not whole else WHOLE_VOLUMES)]
-            images, masks = _batch(pictures, rows, None if whole else recipe.crop, random, lesions)
-            images, masks = augment(images, masks, recipe.flips, random)
+            images, masks = _batch(pictures, lesions, rows, None if whole else recipe.crop, random)
+            images, masks = augment(images, masks, recipe.flips, random, recipe.moved)
             labels = _present(masks).float()
             with torch.autocast("cpu", torch.bfloat16):  # half the time on processors that know it
                 logits = network(images)[:, 0]
@@ -67,19 +67,18 @@ def _present(masks: torch.Tensor) -> torch.Tensor:
     return masks.flatten(1).sum(1) > 1 if masks.ndim == 5 else masks.flatten(1).amax(1) > SMALLEST
 
 
-def _balanced(
-    pictures: Pictures, count: int, random: torch.Generator, lesions: Lesions | None = None, small_first: float = 0.0
-) -> list[int]:
+def _balanced(lesions: Lesions, count: int, small_first: float, random: torch.Generator) -> list[int]:
     """`count` rows in random order, as many with a lesion as without; of the rarer kind some come twice.
 
     With `small_first`, rows with a lesion are drawn by `Lesions.weights`, any number of times.
     """
-    has_lesion = torch.from_numpy(pictures.masks.any(axis=tuple(range(1, pictures.masks.ndim))))
+    has_lesion = torch.tensor([bool(own) for own in lesions.voxels])
+    sick, healthy = torch.nonzero(has_lesion)[:, 0], torch.nonzero(~has_lesion)[:, 0]
     chosen = []
-    for rows in (torch.nonzero(has_lesion)[:, 0], torch.nonzero(~has_lesion)[:, 0]):
-        if lesions is not None and small_first and has_lesion[rows[0]]:
-            weights = lesions.weights(rows, small_first)
-            chosen.append(rows[torch.multinomial(weights, count // 2, replacement=True, generator=random)])
+    for rows in (sick, healthy):
+        if rows is sick and small_first:
+            weights = lesions.weights(sick, small_first)
+            chosen.append(sick[torch.multinomial(weights, count // 2, replacement=True, generator=random)])
             continue
         rounds = [rows[torch.randperm(len(rows), generator=random)] for _ in range(-(-count // (2 * len(rows))))]
         chosen.append(torch.cat(rounds)[: count // 2])
@@ -89,18 +88,14 @@ def _balanced(
 
 
 def _batch(
-    pictures: Pictures,
-    rows: list[int],
-    crop: tuple[int, ...] | None,
-    random: torch.Generator,
-    lesions: Lesions | None = None,
+    pictures: Pictures, lesions: Lesions, rows: list[int], crop: tuple[int, ...] | None, random: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Images (B, C, *space) in [0, 1] and masks (B, 1, *space), cut to `crop` around a place where lesions are."""
     images, masks = [], []
     for row in rows:
         part: tuple[slice, ...] = ()
         mask = pictures.masks[row]
-        if crop is not None and lesions is not None:
+        if crop is not None:
             pick = _somewhere(lesions, mask.shape, row, random)
             offset = [int(torch.randint(size, (1,), generator=random)) for size in crop]
             limits = [full - size for full, size in zip(mask.shape, crop, strict=True)]
@@ -112,7 +107,7 @@ def _batch(
 
 
 def _somewhere(lesions: Lesions, shape: tuple[int, ...], row: int, random: torch.Generator) -> npt.NDArray[np.int64]:
-    """A voxel of one of the row's own lesions, of one in another patient (so in a lung, lesion or not), or any at all."""
+    """A voxel of one of the row's lesions, of another patient's (so in a lung, whatever is there), or any at all."""
     if torch.rand(1, generator=random) < 0.15:
         return np.array([int(torch.randint(size, (1,), generator=random)) for size in shape])
     while True:

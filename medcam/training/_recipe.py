@@ -31,6 +31,8 @@ class Recipe:
     """Where crops are trained on, the share of the steps, the last ones, that see whole volumes."""
     small_first: float = 0.0
     """Rows with a lesion are drawn by its number of pixels to the power of minus this; 0: each as often as the next."""
+    moved: float = 1.0
+    """Share of the pictures that are shifted, zoomed and turned: see `augment`."""
     slides: int = 0
     """Whole slides whose tiles are trained on too."""
     pooling: str = ""

@@ -36,3 +36,13 @@ def test_without_flips_nothing_is_mirrored_and_values_stay_in_range() -> None:
     assert (moved[..., -5:].mean((1, 2, 3)) > moved[..., :5].mean((1, 2, 3)) + 0.5).all()
     assert moved.min() >= 0
     assert moved.max() <= 1
+
+
+def test_a_picture_that_is_not_moved_keeps_its_grid_and_may_be_mirrored() -> None:
+    masks = (torch.rand(40, 1, 6, 8, 10, generator=torch.Generator().manual_seed(0)) > 0.5).float()
+    _, kept = augment(masks, masks, (2,), torch.Generator().manual_seed(1), moved=0.0)
+    as_it_was, mirrored = ((kept - other).abs().amax((1, 2, 3, 4)) < 1e-4 for other in (masks, masks.flip(-1)))
+    assert (as_it_was ^ mirrored).all()
+    assert 8 < as_it_was.sum() < 32
+    _, some = augment(masks, masks, (), torch.Generator().manual_seed(1), moved=0.3)
+    assert 3 < ((some - masks).abs().amax((1, 2, 3, 4)) > 0.1).sum() < 22
