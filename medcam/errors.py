@@ -6,6 +6,7 @@ MedcamError
 ├── InputError        a file or series that cannot be used safely
 │   └── BudgetError   it would need more memory, time or depth than allowed
 ├── ModelError        weights, bundles and their metadata
+├── TrainingError     training that cannot start or go on
 └── ExplainError      a map that cannot be had honestly
 """
 
@@ -91,6 +92,10 @@ class BudgetError(InputError):
 
 class ModelError(MedcamError):
     """A model or bundle that cannot be loaded, checked or run."""
+
+
+class TrainingError(MedcamError):
+    """Training that cannot start or go on; what was saved before is kept."""
 
 
 class ExplainError(MedcamError):

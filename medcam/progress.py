@@ -37,6 +37,17 @@ class Progress:
             self._bars.stop()
             self._bars = None
 
+    def plain(self) -> "Progress":
+        """The same without bars, for another process."""
+        return Progress(self._quiet)
+
+    def say(self, line: str) -> None:
+        """A line that stays, above the bars where there are any."""
+        if self._bars is not None:
+            self._bars.console.print(line, markup=False, highlight=False)
+        elif not self._quiet:
+            print(line, file=sys.stderr, flush=True)
+
     def stage(self, name: str) -> Tick:
         """A new stage; call the result with (done, total)."""
         if self._quiet:

@@ -71,6 +71,17 @@ def write(path: Path, content: bytes) -> None:
         os.fsync(stream.fileno())
 
 
+def write_whole(path: Path, content: bytes) -> None:
+    """A file whose old content stays until the new one is whole and on the disk, whatever happens meanwhile."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        write(part, content)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    flush_folder(path.parent)
+
+
 def flush_folder(folder: Path) -> None:
     """Bring a folder's entries to the disk."""
     if os.name == "posix":  # Windows cannot open a folder, and flushes its entries by itself

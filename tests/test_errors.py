@@ -6,10 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from medcam.errors import REASONS, BudgetError, InputError, MedcamError, ModelError, ResultsError, UsageError
+from medcam.errors import (
+    REASONS,
+    BudgetError,
+    InputError,
+    MedcamError,
+    ModelError,
+    ResultsError,
+    TrainingError,
+    UsageError,
+)
 
 PACKAGE = Path(__file__).parents[1] / "medcam"
-FREE = ("UsageError", "ResultsError", "ModelError", "ExplainError")
+FREE = ("UsageError", "ResultsError", "ModelError", "TrainingError", "ExplainError")
 """Errors whose codes are not the fate of a file or series."""
 
 
@@ -49,7 +58,7 @@ def test_codes_and_explanations_can_be_read():
         assert code == code.lower().replace(" ", "-").replace("_", "-"), where
 
 
-@pytest.mark.parametrize("kind", [UsageError, ResultsError, InputError, BudgetError, ModelError])
+@pytest.mark.parametrize("kind", [UsageError, ResultsError, InputError, BudgetError, ModelError, TrainingError])
 def test_an_error_says_its_sentence_and_code_and_can_be_sent_to_another_process(kind):
     error = kind("too-large", "It needs more memory than allowed.")
     assert str(error) == "It needs more memory than allowed. [too-large]"
