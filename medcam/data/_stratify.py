@@ -13,7 +13,8 @@ def stratify(labels: npt.NDArray[np.bool_], shares: Sequence[float], images: npt
 
     The label with fewest patients left goes first; each of its patients joins the side that still wants most of this
     label, of equal ones the side that wants most patients, then most images, then a random one. Unlike the paper's, a
-    side wants at least one patient of each label that has as many patients as there are sides.
+    side wants at least one patient of each label that has as many patients as there are sides,
+    and no side stays empty.
 
     Args:
         labels: (P, L), a patient may have several labels or none.
@@ -44,7 +45,17 @@ def stratify(labels: npt.NDArray[np.bool_], shares: Sequence[float], images: npt
             wanted[chosen, table[patient]] -= 1
             places[chosen] -= 1
             room[chosen] -= size[patient]
+    for empty in range(len(share)):
+        if not (side == empty).any():
+            side[_spare(side, table)] = empty
     return [int(number) for number in side]
+
+
+def _spare(side: npt.NDArray[np.intp], table: npt.NDArray[np.bool_]) -> int:
+    """The patient that the largest side misses least: whose rarest label has most patients there."""
+    there = np.flatnonzero(side == np.bincount(side).argmax())
+    counts = np.where(table[there], table[there].sum(axis=0), len(table))  # (patients there, L + 1)
+    return int(there[counts.min(axis=1).argmax()])
 
 
 def _wanted(patients: int, share: Floats) -> Floats:

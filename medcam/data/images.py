@@ -128,7 +128,11 @@ class Images(Dataset):  # type: ignore[misc]  # MONAI's types are not followed
         part.transform = self.transform
         return part
 
+    def pixels(self, index: int) -> torch.Tensor:
+        """A copy of one image (C, *space) float32, before `transform`."""
+        return self._store.take(int(self._starts[index]), self.shape)
+
     def _transform(self, index: int) -> Any:
         at = range(len(self))[index]  # as in a list: from the end if negative, IndexError beyond
-        image = self._store.take(int(self._starts[at]), self.shape)
-        return self.transform({"image": image, "target": torch.from_numpy(self.targets[at].copy()), "index": at})
+        target = torch.from_numpy(self.targets[at].copy())
+        return self.transform({"image": self.pixels(at), "target": target, "index": at})

@@ -96,15 +96,16 @@ def hold_out(patients: Sequence[str], targets: Targets, shares: Mapping[str, flo
 
     Args:
         patients: (N,) patient id of each example.
-        targets: (N, K) as `Images.targets`; a patient has a label that any of the examples has.
+        targets: (N, K) as `Images.targets`; a patient has each label that any of the examples has, and of a single
+            label its absence too.
         shares: of the patients, by side; they sum to 1.
         seed: the same seed gives the same split, whatever the order of the examples.
 
     Raises:
-        UsageError: "too-few-patients", a label with one patient; "bad-shares".
+        UsageError: "too-few-patients", a label with one patient, or fewer patients than sides; "bad-shares".
     """
     known = _Patients.of(patients, targets)
-    known.refuse_few(2)
+    known.refuse_few(len(shares))
     unknown = sorted(set(shares) - set(SIDES))
     if unknown or min(shares.values()) <= 0 or abs(sum(shares.values()) - 1) > 1e-6:
         raise UsageError("bad-shares", f"Shares of {', '.join(SIDES)} are above 0 and sum to 1; not {dict(shares)}.")
@@ -120,7 +121,7 @@ def k_fold(
     """Splits whose test sides together are all patients, each once.
 
     Args:
-        patients, targets, seed: as for `hold_out`.
+        patients, targets, seed: as for `hold_out`. A class with fewer patients than folds is missing from some tests.
         folds: how many.
         within: sides that each fold takes out of its training patients, as shares of all patients.
 
@@ -128,10 +129,9 @@ def k_fold(
         UsageError: "too-few-patients", a label with one patient, or fewer patients than folds; "bad-shares".
     """
     known = _Patients.of(patients, targets)
-    known.refuse_few(2)
-    if not 2 <= folds <= len(known.ids):
-        message = f"{len(known.ids)} patients cannot make {folds} folds; take between 2 and {len(known.ids)}."
-        raise UsageError("too-few-patients", message)
+    known.refuse_few(folds)
+    if folds < 2:
+        raise UsageError("bad-shares", f"{folds} folds leave nothing to train on; take at least 2.")
     numbers = stratify(known.labels, [1 / folds] * folds, known.images, seed)
     made = []
     for fold in range(folds):
@@ -177,6 +177,8 @@ def take_out(
     if sum(parts.values()) >= 1 or min(parts.values()) <= 0 or set(parts) - set(SIDES):
         raise UsageError("bad-shares", f"{dict(shares)} cannot be taken out of {len(known.ids)} training patients.")
     whole = {"training": 1 - sum(parts.values()), **parts}
+    if len(known.ids) < len(whole):
+        raise UsageError("too-few-patients", f"{len(known.ids)} training patients cannot be on {len(whole)} sides.")
     numbers = stratify(known.labels, list(whole.values()), known.images, seed)
     moved = dict(zip(known.ids, (list(whole)[number] for number in numbers), strict=True))
     return replace(split, sides={**split.sides, **moved})
@@ -212,17 +214,25 @@ class _Patients:
         if len(patients) != len(targets):
             raise ValueError(f"{len(patients)} patients for {len(targets)} targets")
         ids, owner, images = np.unique(np.asarray(patients, dtype=str), return_inverse=True, return_counts=True)
-        labels = np.zeros((len(ids), targets.shape[1]), bool)
-        np.logical_or.at(labels, owner, targets > 0.5)
+        present = targets > 0.5
+        if present.shape[1] == 1:  # absence is a class too; a patient whose patches differ has both
+            present = np.concatenate([present, ~present], axis=1)
+        labels = np.zeros((len(ids), present.shape[1]), bool)
+        np.logical_or.at(labels, owner, present)
         return cls([str(patient) for patient in ids], labels, images)
 
-    def refuse_few(self, least: int) -> None:
-        have = self.labels.sum(axis=0)
-        if self.labels.shape[1] == 1:
-            have = np.append(have, (~self.labels).sum())  # absence is a class too
-        few = [f"label {k} has {n}" for k, n in enumerate(have.tolist()) if 0 < n < least]
-        if few:
-            message = f"A label needs {least} patients to be on both sides of a split: {', '.join(few)}; collect more."
+    def refuse_few(self, sides: int) -> None:
+        """A label of one patient cannot be learned and tested; a side without a patient is none."""
+        lonely = [str(label + 1) for label, count in enumerate(self.labels.sum(axis=0).tolist()) if count == 1]
+        if lonely:
+            message = (
+                f"Class {', '.join(lonely)} has one patient, who cannot be on two sides; leave it out or add some."
+            )
+            raise UsageError("too-few-patients", message)
+        if len(self.ids) < sides:
+            message = (
+                f"{len(self.ids)} patients cannot be on {sides} sides; take fewer sides or folds, or add patients."
+            )
             raise UsageError("too-few-patients", message)
 
 
