@@ -16,8 +16,10 @@ import numpy.typing as npt
 from medcam import __version__, display
 from medcam.findings import Case, Explanation, KeyImage, Prediction, Provenance, Region, Uncertainty, decide
 from medcam.grid import Grid
+from medcam.models import Card, settings_digest
 from medcam.pipeline import Pipeline
 from medcam.regions.threshold import regions
+from medcam.reliability import calibration
 from medcam.results import Results
 from medcam.selection import Task
 from medcam.study import Pixels, Series
@@ -44,6 +46,15 @@ class ModelFacts:
     settings: str
     """SHA-256 of its card and network definition."""
     demonstration: bool
+    calibrated: bool = False
+    """Whether its scores are stated as probabilities."""
+
+
+def model_facts(bundle: Path, card: Card) -> ModelFacts:
+    """Of a bundle's folder and its card."""
+    calibrated = calibration.BLOB in card.blobs_sha256
+    settings = settings_digest(bundle)
+    return ModelFacts(card.name, card.version, card.weights_sha256, settings, card.demonstration, calibrated)
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,10 @@ from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from medcam.casework import Answer, ModelFacts, build_case
+from medcam.casework import Answer, ModelFacts, build_case, model_facts
 from medcam.errors import REASONS, InputError, MedcamError, ModelError, ResultsError, UsageError
 from medcam.findings import Refusal, summary
-from medcam.models import read_card, settings_digest
+from medcam.models import read_card
 from medcam.pipeline import Pipeline, shelf
 from medcam.plugins import locate, near
 from medcam.progress import Progress
@@ -64,7 +64,8 @@ class Outcome:
     """What a screening did."""
 
     rows: tuple[dict[str, Any], ...]
-    """One per case in the results folder that belongs to this folder's series, as `findings.summary`, with "new"."""
+    """One per case in the results folder that belongs to this folder's series, as `findings.summary`, with "new" and
+    "calibrated"."""
     refusals: tuple[Refusal, ...]
     intake: Intake
     planned: tuple[str, ...] | None = None
@@ -170,7 +171,7 @@ class _Run(contextlib.ExitStack):
         key = self._results.case_key(task.series, task.pipeline)
         if not self._results.finished(key, pipeline.digest(model.settings), model.sha256, task.series):
             return False
-        self.rows.append({**self._results.summary(key), "new": False})
+        self.rows.append({**self._results.summary(key), "new": False, "calibrated": model.calibrated})
         return True
 
     def _ready(self, tasks: Sequence[Task], loading: "Future[Scorer]") -> Iterator[_Ready]:
@@ -201,13 +202,13 @@ class _Run(contextlib.ExitStack):
         """Scores and maps of a batch; if it fails as a whole, one by one, so that a bad series stops no other."""
         if len(batch) > 1:
             with contextlib.suppress(Exception):
-                answers = scorer.answers([ready.prepared for ready in batch])
+                answers = scorer.answers([ready.prepared for ready in batch], [_patient(ready) for ready in batch])
                 yield from zip(batch, answers, strict=True)
                 return
         for ready in batch:
             answer = None
             with self._one_failure(ready.task, "model-failed"):
-                answer = scorer.answers([ready.prepared])[0]
+                answer = scorer.answers([ready.prepared], [_patient(ready)])[0]
             if answer is not None:
                 yield ready, answer
             else:
@@ -220,7 +221,7 @@ class _Run(contextlib.ExitStack):
             )
             copy = ready.pixels if self._options.copy_pixels else None
             self._results.add(case, ready.task.series, pictures, copy)
-            self.rows.append({**summary(case), "new": True})
+            self.rows.append({**summary(case), "new": True, "calibrated": scorer.facts.calibrated})
         _discard(ready.pixels)
 
     @contextlib.contextmanager
@@ -269,7 +270,11 @@ def _facts(bundle: Path, name: str, pipeline: Pipeline) -> ModelFacts:
         known = ", ".join(card.labels)
         message = f"The bundle {card.name} knows {known}, not {pipeline.finding!r}; it cannot answer {name}."
         raise ModelError("bundle-labels", message)
-    return ModelFacts(card.name, card.version, card.weights_sha256, settings_digest(bundle), card.demonstration)
+    return model_facts(bundle, card)
+
+
+def _patient(ready: _Ready) -> str:
+    return ready.task.series.identifiers.patient_id
 
 
 def _pipelines(options: Options) -> dict[str, Pipeline]:

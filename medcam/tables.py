@@ -54,7 +54,11 @@ def _counts(outcome: "Outcome") -> Iterator[str]:
         yield f"{name}: " + ", ".join(f"{count} {status}" for status, count in counts.items())
     new = sum(row["new"] for row in outcome.rows)
     yield f"cases: {new} scored now, {len(outcome.rows) - new} known from before, in {outcome.seconds:.1f} s"
-    yield "Scores are uncalibrated; a case that is not flagged is not thereby normal. Research use only."
+    plain = sorted({row["pipeline"] for row in outcome.rows if not row["calibrated"]})
+    several = len({row["pipeline"] for row in outcome.rows}) > len(plain)
+    which = f" of {', '.join(plain)}" if several else ""
+    words = f"Scores{which} are uncalibrated; a" if plain or not outcome.rows else "A"
+    yield f"{words} case that is not flagged is not thereby normal. Research use only."
 
 
 def shelves() -> dict[str, Callable[[], list[tuple[str, str]]]]:

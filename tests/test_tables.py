@@ -17,7 +17,7 @@ def said(outcome):
 
 def row(pipeline, decision, score, sd=None):
     return {"case": f"0123456789ab-{score}", "pipeline": pipeline, "decision": decision, "score": score, "score_sd": sd,
-            "where": "row 1, column 2", "new": True}  # fmt: skip
+            "where": "row 1, column 2", "new": True, "calibrated": pipeline == "calibrated"}  # fmt: skip
 
 
 def test_cases_are_listed_by_pipeline_with_the_highest_score_first():
@@ -38,6 +38,15 @@ def test_cases_are_listed_by_pipeline_with_the_highest_score_first():
         ("b", "not flagged", "0.100", ""),
     ]
     assert {one[0] for one in table} == {"0123456789ab"}
+
+
+def test_scores_are_called_uncalibrated_only_where_they_are():
+    def last(*names):
+        return said(Outcome(tuple(row(name, "flagged", 0.9) for name in names), (), Intake("/x", (), ()))).splitlines()[-1]
+
+    assert last("a", "b").startswith("Scores are uncalibrated; a case that is not flagged is not thereby normal.")
+    assert last("b", "calibrated", "a").startswith("Scores of a, b are uncalibrated; a case")
+    assert last("calibrated").startswith("A case that is not flagged is not thereby normal.")
 
 
 def test_what_was_refused_or_failed_is_listed_and_what_was_skipped_is_not():
