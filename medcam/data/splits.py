@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from medcam.data._patients import Patients
 from medcam.data._stratify import stratify
 from medcam.data.leak import check
 from medcam.data.manifest import Manifest
@@ -104,7 +105,7 @@ def hold_out(patients: Sequence[str], targets: Targets, shares: Mapping[str, flo
     Raises:
         UsageError: "too-few-patients", a label with one patient, or fewer patients than sides; "bad-shares".
     """
-    known = _Patients.of(patients, targets)
+    known = Patients.of(patients, targets)
     known.refuse_few(len(shares))
     unknown = sorted(set(shares) - set(SIDES))
     if unknown or min(shares.values()) <= 0 or abs(sum(shares.values()) - 1) > 1e-6:
@@ -128,7 +129,7 @@ def k_fold(
     Raises:
         UsageError: "too-few-patients", a label with one patient, or fewer patients than folds; "bad-shares".
     """
-    known = _Patients.of(patients, targets)
+    known = Patients.of(patients, targets)
     known.refuse_few(folds)
     if folds < 2:
         raise UsageError("bad-shares", f"{folds} folds leave nothing to train on; take at least 2.")
@@ -172,7 +173,7 @@ def take_out(
     if not shares:
         return split
     rest = np.flatnonzero(np.array(split.of(patients)) == "training")
-    known = _Patients.of([patients[i] for i in rest.tolist()], targets[rest])
+    known = Patients.of([patients[i] for i in rest.tolist()], targets[rest])
     parts = {side: share * len(split.sides) / len(known.ids) for side, share in shares.items()}
     if sum(parts.values()) >= 1 or min(parts.values()) <= 0 or set(parts) - set(SIDES):
         raise UsageError("bad-shares", f"{dict(shares)} cannot be taken out of {len(known.ids)} training patients.")
@@ -199,41 +200,6 @@ def from_column(manifest: Manifest) -> Split:
     patients = [row.patient_id for row in manifest.rows]
     check(sides, patients)
     return Split(dict(zip(patients, sides, strict=True)), 0, "the manifest's split column, by patient")
-
-
-@dataclass(frozen=True)
-class _Patients:
-    """Everybody once, in the order of ids, so that the order of a manifest does not matter."""
-
-    ids: list[str]
-    labels: npt.NDArray[np.bool_]
-    images: npt.NDArray[np.intp]
-
-    @classmethod
-    def of(cls, patients: Sequence[str], targets: Targets) -> "_Patients":
-        if len(patients) != len(targets):
-            raise ValueError(f"{len(patients)} patients for {len(targets)} targets")
-        ids, owner, images = np.unique(np.asarray(patients, dtype=str), return_inverse=True, return_counts=True)
-        present = targets > 0.5
-        if present.shape[1] == 1:  # absence is a class too; a patient whose patches differ has both
-            present = np.concatenate([present, ~present], axis=1)
-        labels = np.zeros((len(ids), present.shape[1]), bool)
-        np.logical_or.at(labels, owner, present)
-        return cls([str(patient) for patient in ids], labels, images)
-
-    def refuse_few(self, sides: int) -> None:
-        """A label of one patient cannot be learned and tested; a side without a patient is none."""
-        lonely = [str(label + 1) for label, count in enumerate(self.labels.sum(axis=0).tolist()) if count == 1]
-        if lonely:
-            message = (
-                f"Class {', '.join(lonely)} has one patient, who cannot be on two sides; leave it out or add some."
-            )
-            raise UsageError("too-few-patients", message)
-        if len(self.ids) < sides:
-            message = (
-                f"{len(self.ids)} patients cannot be on {sides} sides; take fewer sides or folds, or add patients."
-            )
-            raise UsageError("too-few-patients", message)
 
 
 def _hashed(salt: str, patient: str) -> str:
