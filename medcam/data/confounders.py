@@ -43,10 +43,8 @@ class Probe(Record):
 
     def __str__(self) -> str:
         low, high = self.interval
-        shortcut = (
-            "all shortcuts together, without the picture," if self.shortcut == "all" else f"{self.shortcut} alone"
-        )
-        return f"{shortcut} tells {self.label} with AUROC {self.auroc:.2f} ({low:.2f} to {high:.2f})"
+        tell = "all shortcuts together tell" if self.shortcut == "all" else f"{self.shortcut} alone tells"
+        return f"{tell} {self.label} with AUROC {self.auroc:.2f} ({low:.2f} to {high:.2f})"
 
 
 def probe(

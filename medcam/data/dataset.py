@@ -2,20 +2,19 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
-from tempfile import TemporaryDirectory, mkdtemp
+from tempfile import mkdtemp
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from medcam.data._decoding import decode
-from medcam.data._keys import file_key, settings_key
-from medcam.data._pack import VALUE, Entry, Pack, Writer
+from medcam.data._keys import settings_key
+from medcam.data._loading import Loading
+from medcam.data._pack import VALUE, Entry, Pack
 from medcam.data.images import Images, Store
 from medcam.data.labelling import Labelling
 from medcam.data.manifest import Manifest, Row
@@ -83,7 +82,7 @@ def load(
     passing = Path(mkdtemp(prefix="medcam-")) if cache is None else None
     try:
         pack = Pack((passing or Path(cache or "")) / settings)
-        found = _Loading(pack, transform, stated, parts == "frames", workers, progress).entries(rows)
+        found = Loading(pack, transform, stated, parts == "frames", workers, progress).entries(rows)
         left += [_left_out(row, error) for row, error in zip(rows, found, strict=True) if isinstance(error, InputError)]
         used = [(row, entry) for row, entry in zip(rows, found, strict=True) if isinstance(entry, Entry)]
         if not used:
@@ -126,75 +125,6 @@ def _nothing(left: Sequence[LeftOut]) -> UsageError:
 def _discard(folder: Path | None) -> None:
     if folder is not None:
         rmtree(folder, ignore_errors=True)
-
-
-@dataclass
-class _Loading:
-    """The rows' examples, from the pack where they are known, else decoded into it."""
-
-    pack: Pack
-    transform: str
-    options: Mapping[str, Any]
-    frames: bool
-    workers: int
-    progress: Tick | None
-
-    def entries(self, rows: Sequence[Row]) -> list[Entry | InputError]:
-        """Where each row's examples lie, or why there are none."""
-        keys = [_key(row) for row in rows]
-        by_key = {key: row for key, row in zip(keys, rows, strict=True) if isinstance(key, str)}
-        refused: dict[str, InputError] = {}
-        if any(key not in self.pack.entries for key in by_key):
-            with self.pack.writing() as writer:
-                refused = self._decode(by_key, writer)
-        elif self.progress is not None:
-            self.progress(len(rows), len(rows))
-        _refuse_mixed((row, self.pack.entries[key].shape) for key, row in by_key.items() if key not in refused)
-        return [key if isinstance(key, InputError) else refused.get(key) or self.pack.entries[key] for key in keys]
-
-    def _decode(self, by_key: Mapping[str, Row], writer: Writer) -> dict[str, InputError]:
-        todo = {key: row for key, row in by_key.items() if key not in self.pack.entries}
-        refused: dict[str, InputError] = {}
-        first: tuple[Row, tuple[int, ...]] | None = None
-        with TemporaryDirectory(dir=self.pack.folder, ignore_cleanup_errors=True) as scratch:
-            files = [row.file for row in todo.values()]
-            results = decode(
-                files, self.transform, self.options, frames=self.frames, workers=self.workers, scratch=Path(scratch)
-            )
-            with closing(results):
-                for done, (key, result) in enumerate(zip(todo, results, strict=True), len(by_key) - len(todo) + 1):
-                    if isinstance(result, InputError):
-                        refused[key] = result
-                    else:
-                        writer.add(key, result.values, result.source)
-                        first = first or (todo[key], result.values.shape)
-                        _refuse_mixed([first, (todo[key], result.values.shape)])  # now, not after hours of decoding
-                    if self.progress is not None:
-                        self.progress(done, len(by_key))
-        return refused
-
-
-def _key(row: Row) -> str | InputError:
-    try:
-        return file_key(row.file)
-    except OSError as error:
-        return InputError("unreadable", error.strerror or "cannot be read")
-
-
-def _refuse_mixed(shapes: Iterable[tuple[Row, tuple[int, ...]]]) -> None:
-    first: tuple[Row, tuple[int, ...]] | None = None
-    for row, shape in shapes:
-        if first is None:
-            first = row, shape
-        elif shape[1:] != first[1][1:]:
-            colour = shape[2:] == first[1][2:]
-            sizes = " and ".join(f"{' x '.join(map(str, s[1:]))} (line {r.line})" for r, s in (first, (row, shape)))
-            advice = (
-                "give only grey or only colour images, or a transform that makes one of both"
-                if colour
-                else "take a transform that gives one size, and parts frames for cines"
-            )
-            raise UsageError("mixed-colour" if colour else "mixed-size", f"Images become {sizes}; {advice}.")
 
 
 def _images(
