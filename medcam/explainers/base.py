@@ -116,16 +116,23 @@ class Method(ABC):
         """Where the network must be tapped to explain `layer`."""
         return (layer,)
 
+    @abstractmethod
     def located(self, view: View) -> Located:
         """Raw evidence for the K targets, at its place."""
+
+
+class LayerMethod(Method):
+    """A method whose evidence lies on the cells of the explained layer, one map for each of its rows."""
+
+    def located(self, view: View) -> Located:
         return Located(view.arrangement.evidence(self.maps(view), len(view.capture.x)), view.alignment)
 
     @abstractmethod
     def maps(self, view: View) -> Tensor:
-        """Raw maps (rows, K, *s) for the K targets, on the cells of the explained layer."""
+        """Raw maps (rows, K, *s) for the K targets."""
 
 
-class GradientMethod(Method):
+class GradientMethod(LayerMethod):
     """A method that combines an activation with the gradient of the target there, position by position."""
 
     def maps(self, view: View) -> Tensor:

@@ -72,7 +72,7 @@ def _explained(again: Capture, explained: Explained, target: int, passes: int) -
     targets = replace(explained.targets, scalars=scalars)
     traced = trace(again.model, explained.images)
     view = View(again, explained.tap, targets, explained.arrangement, explained.alignment, traced)
-    evidence = explained.arrangement.evidence(explained.by.maps(view), passes * batch).detach().float().cpu().numpy()
+    evidence = explained.by.located(view).evidence.detach().float().cpu().numpy()
     return scalars.detach().reshape(passes, batch), evidence.reshape(passes, batch, *evidence.shape[2:])
 
 
