@@ -66,6 +66,12 @@ class Neighbour(Record):
     """The network said the same about it as about this image, and was right."""
     distance: float
 
+    @property
+    def text(self) -> str:
+        """What it was."""
+        agrees = "agrees" if self.agrees else "does not agree"
+        return f"{'with' if self.present else 'without'} the finding, {agrees}"
+
 
 @dataclass(frozen=True)
 class Judged(Record):
@@ -97,7 +103,9 @@ class Judged(Record):
         if self.limit is None:
             where = "training range not known, for want of calibration patients"
         own = "; this patient's own images were used for training" if self.trained_on else ""
-        return f"{agreeing} of the {len(self.neighbours)} nearest training cases agree, {where}{own}"
+        least = "no support is enough" if self.least is None else f"reliable from {self.least:.2f}"
+        near = f"{agreeing} of the {len(self.neighbours)} nearest training cases agree"
+        return f"{near}, {where}; support {self.score:.2f} ({least}){own}"
 
 
 @dataclass(frozen=True)
@@ -139,6 +147,27 @@ class Uncertainty(Record):
     map_agreement: float | None = None
     """Mean overlap (intersection over union) of where the disturbed maps are at least half as strong as their mean's
     peak; None where there are no maps to compare."""
+
+    @property
+    def name(self) -> str:
+        """What is measured: changes of the image mix fragility and ambiguity, networks show doubt."""
+        names = {
+            "augmentation": "augmentation variability",
+            "dropout": "Monte-Carlo dropout",
+            "ensemble": "deep ensemble",
+        }
+        return names.get(self.method, self.method)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """What else was measured, in words."""
+        said = []
+        if self.entropy is not None and self.aleatoric is not None and self.epistemic is not None:
+            shared = f"{self.aleatoric:.3f} aleatoric (the networks share it)"
+            said.append(f"entropy {self.entropy:.3f} nats, {shared} and {self.epistemic:.3f} epistemic (they differ)")
+        if self.map_agreement is not None:
+            said.append(f"the maps overlap by {self.map_agreement:.0%}")
+        return tuple(said)
 
 
 @dataclass(frozen=True)

@@ -79,13 +79,19 @@ def row(case: Case, region: Region) -> dict[str, object]:
 
 
 def uncertainty(case: Case) -> None:
-    doubt = case.uncertainty
+    doubt, support = case.uncertainty, case.prediction.support
     if doubt.score_sd is None:
         st.text("not measured")
-        return
-    st.text(f"{doubt.method}: standard deviation of the score {doubt.score_sd:.3f} over {len(doubt.scores)} variants")
-    rows = [{"Variant": name, "Score": score} for name, score in doubt.scores.items()]
-    st.dataframe(rows, hide_index=True, key="uncertainty", column_config={"Score": number()})
+    else:
+        spread = f"standard deviation of the score {doubt.score_sd:.3f} over {len(doubt.scores)} variants"
+        st.text("; ".join((f"{doubt.name}: {spread}", *doubt.parts)))
+        rows = [{"Variant": name, "Score": score} for name, score in doubt.scores.items()]
+        st.dataframe(rows, hide_index=True, key="uncertainty", column_config={"Score": number()})
+    if support is not None:
+        st.text(f"Support: {support.text}")
+        near = [{"Patient": one.patient, "File": one.file, "Training case": one.text} for one in support.neighbours]
+        st.dataframe(near, hide_index=True, key="neighbours")
+        st.caption("Patients and files by their hashed names in the bundle, nearest first.")
 
 
 def series(case: Case) -> None:

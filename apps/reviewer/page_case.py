@@ -76,8 +76,16 @@ def answer(case: Case) -> None:
     parts = [
         f"{prediction.score_name} {plus_minus(prediction.score, doubt.score_sd)} ({doubt.method})",
         f"threshold {prediction.threshold:.2f} ({prediction.threshold_origin})",
+        *learned(case),
         *case.decision.reasons,
     ]
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.badge(case.decision.text, color=COLOURS[case.decision.text])
         st.text("  ·  ".join(parts))
+
+
+def learned(case: Case) -> list[str]:
+    """What calibration patients and training cases say, where the bundle holds them."""
+    found, support = case.prediction.conformal_set, case.prediction.support
+    said = [] if found is None else [f"{found.name}: {found.text}"]
+    return said if support is None else [*said, f"support: {support.text}"]

@@ -1,6 +1,6 @@
 """The words about a score: decision, threshold, how far the score moves, and where the evidence lies."""
 
-from medcam.findings import Case, Region, Uncertainty
+from medcam.findings import Case, Prediction, Region, Uncertainty
 from medcam.reports._blocks import Block, Rows, Table, Words
 from medcam.reports._timeline import part_words
 
@@ -24,6 +24,7 @@ def blocks(case: Case) -> tuple[Block, ...]:
         (prediction.score_name.capitalize(), f"{prediction.score:.3f} (logit {prediction.logit:.3f})"),
         ("Threshold", f"{prediction.threshold:.3f}, {prediction.threshold_origin}"),
         *_parts(case),
+        *_learned(prediction),
         ("Uncertainty", spread_words(case.uncertainty, prediction.score, prediction.threshold)),
         ("Strongest evidence", _peak(case)),
         ("Role of the software", ROLE),
@@ -33,7 +34,20 @@ def blocks(case: Case) -> tuple[Block, ...]:
     if case.uncertainty.scores:
         scores = tuple((name, f"{score:.3f}") for name, score in case.uncertainty.scores.items())
         found.append(Rows(scores, f"{prediction.score_name.capitalize()} under each disturbance", short=True))
+    if prediction.support is not None and prediction.support.neighbours:
+        near = tuple((one.patient, one.text) for one in prediction.support.neighbours)
+        found.append(Rows(near, "Nearest training cases, by hashed patient", short=True))
     return tuple(found)
+
+
+def _learned(prediction: Prediction) -> tuple[tuple[str, str], ...]:
+    """What calibration patients and training cases say, where the bundle holds them."""
+    rows = []
+    if prediction.conformal_set is not None:
+        rows.append((prediction.conformal_set.name, prediction.conformal_set.text))
+    if prediction.support is not None:
+        rows.append(("Support", prediction.support.text))
+    return tuple(rows)
 
 
 def _peak(case: Case) -> str:
@@ -60,7 +74,7 @@ def _parts(case: Case) -> tuple[tuple[str, str], ...]:
 
 
 def spread_words(uncertainty: Uncertainty, score: float, threshold: float) -> str:
-    """How far the score moves, and whether that would change the decision."""
+    """How far the score moves, whether that would change the decision, and whose doubt it is."""
     scores = list(uncertainty.scores.values())
     if not scores or uncertainty.score_sd is None:
         return "not measured"
@@ -70,10 +84,11 @@ def spread_words(uncertainty: Uncertainty, score: float, threshold: float) -> st
         if crossed == 0
         else f"under {crossed} of them the score falls on the other side of the threshold"
     )
-    return (
-        f"{uncertainty.method}: {len(scores)} disturbances move the score between {min(scores):.3f} and "
+    words = (
+        f"{uncertainty.name}: {len(scores)} disturbances move the score between {min(scores):.3f} and "
         f"{max(scores):.3f}, standard deviation {uncertainty.score_sd:.3f}; {stable}"
     )
+    return "; ".join((words, *uncertainty.parts))
 
 
 def regions(case: Case) -> tuple[Block, ...]:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from medcam.findings import CAPTION, LeftOut, Uncertainty, Verdict
+from medcam.findings import CAPTION, ConformalSet, Judged, LeftOut, Neighbour, Uncertainty, Verdict, decide
 from medcam.reports._content import content
 from medcam.reports.base import DISCLAIMER, Context
 from medcam.study import Reason
@@ -80,7 +80,7 @@ def test_uncertainty_in_words_and_in_numbers(results, cases):
     case = cases["image, flagged"]
     report = said(results, case)
     spread = rows(report, "finding")["Uncertainty"]
-    assert spread.startswith("augmentation: 8 disturbances move the score between 0.811 and 0.951, ")
+    assert spread.startswith("augmentation variability: 8 disturbances move the score between 0.811 and 0.951, ")
     assert spread.endswith("standard deviation 0.046; the decision holds under all of them")
     for name, score in case.uncertainty.scores.items():
         assert rows(report, "finding")[name] == f"{score:.3f}"
@@ -88,6 +88,41 @@ def test_uncertainty_in_words_and_in_numbers(results, cases):
     assert "under 4 of them the score falls on the other side of the threshold" in doubtful  # 0.502 -0.07 ... +0.07
     unmeasured = replace(case, uncertainty=Uncertainty("none", {}, None))
     assert rows(said(results, unmeasured), "finding")["Uncertainty"] == "not measured"
+
+
+def test_what_calibration_and_training_say_stands_in_one_line_each(results, cases):
+    case = cases["image, flagged"]
+    plain = rows(said(results, case), "finding")
+    assert "Support" not in plain
+    assert not [name for name in plain if "conformal" in name]
+    neighbours = tuple(Neighbour(f"{n:016x}", "f" * 16, n != 3, n < 3, 1.0 + n) for n in range(5))
+    prediction = replace(
+        case.prediction,
+        score=0.83,
+        score_name="calibrated probability",
+        threshold=0.41,
+        threshold_origin="Youden on 120 calibration patients",
+        conformal_set=ConformalSet(("opacity",), "opacity", 0.1, 40),
+        support=Judged(3, 0.4, 1.0, 7.0, 1.2, 1.0, False, False, neighbours),
+    )
+    doubt = Uncertainty("ensemble", {"a": 0.8, "b": 0.9}, 0.05, 0.5, 0.45, 0.05, 0.71)
+    decided = decide(prediction, doubt, demonstration=False)
+    report = said(results, replace(case, prediction=prediction, uncertainty=doubt, decision=decided))
+    assert report.score == "calibrated probability 0.830, threshold 0.410"
+    finding = rows(report, "finding")
+    assert finding["Calibrated probability"] == "0.830 (logit 2.000)"
+    assert finding["Threshold"] == "0.410, Youden on 120 calibration patients"
+    assert finding["90 % conformal set"] == "opacity"
+    assert finding["Support"] == (
+        "3 of the 5 nearest training cases agree, within the training range; support 1.20 (reliable from 1.00)"
+    )
+    assert finding["0000000000000003"] == "without the finding, does not agree"
+    assert finding["Uncertainty"].startswith("deep ensemble: 2 disturbances move the score between 0.800 and 0.900")
+    assert finding["Uncertainty"].endswith(
+        "entropy 0.500 nats, 0.450 aleatoric (the networks share it) and 0.050 epistemic (they differ); "
+        "the maps overlap by 71%"
+    )
+    assert "uncalibrated" not in words(report)
 
 
 def test_pooling_names_the_frame(results, cases):
