@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import torch
@@ -78,6 +78,16 @@ class View:
     def tail_scores(self, activations: Tensor, samples: Tensor) -> Tensor:
         """(N, K): the explained scalars for other activations at the cut, running only the tail behind it."""
         return self._in_parts(self.capture.tail, activations, samples)
+
+    def again(self, inputs: Tensor, samples: Tensor) -> "View":
+        """The same layer and scalars in a new forward pass of other inputs (N, C, *space), with its own graph.
+
+        Args:
+            samples: (N,) which sample of the batch each of them stands for.
+        """
+        capture = Capture(self.capture.model, inputs, [self.tap])
+        targets = replace(self.targets, scalars=self.targets.of(capture.output, samples))
+        return View(capture, self.tap, targets, self.arrangement, self.alignment, self.trace)
 
     def _in_parts(self, run: Callable[[Tensor, Tensor], Any], values: Tensor, samples: Tensor) -> Tensor:
         rows = len(values) // len(samples)
