@@ -92,7 +92,7 @@ def fit(
     Args:
         logits: (N, K).
         targets: (N, K), 0 or 1.
-        head: "softmax" fits one temperature; else each label gets a scale and an offset, with Platt's smoothed targets.
+        head: "softmax" fits one temperature; else each label gets a scale and an offset. Both with smoothed targets.
         patients: (N,) for their number; by default each image is a patient.
         origin: who they are, in words.
 
@@ -147,11 +147,17 @@ def log_odds(p: npt.ArrayLike) -> Values:
 
 
 def _temperature(z: Values, y: Values) -> float:
-    """The scale where the slope of the NLL, which rises with the scale, is zero (Guo et al. 2017)."""
+    """The scale where the slope of the NLL, which rises with the scale, is zero (Guo et al. 2017).
+
+    Targets are smoothed as Platt's are: a class seen n times is never sure beyond (n + 1) / (n + K), so that a few
+    images that are all right do not make every answer certain.
+    """
+    count, classes = y @ y.sum(axis=0), y.shape[1]
+    soft = (y * count[:, None] + 1) / (count[:, None] + classes)
     low, high = np.log(LEAST), np.log(MOST)
     for _ in range(60):
         middle = (low + high) / 2
-        slope = ((probabilities(np.exp(middle) * z, "softmax") - y) * z).sum(axis=1).mean()
+        slope = ((probabilities(np.exp(middle) * z, "softmax") - soft) * z).sum(axis=1).mean()
         low, high = (middle, high) if slope < 0 else (low, middle)
     return float(np.exp((low + high) / 2))
 

@@ -183,7 +183,7 @@ def lesion_threshold(heats: Sequence[Values], lesions: Sequence[npt.NDArray[np.b
         UsageError: "too-few-patients": even at no missed pixel nothing can be promised.
     """
     bound = risk_bound(len(heats), alpha)
-    if bound < 0:
+    if bound < -1e-12:
         needed = least_patients(alpha)
         raise UsageError("too-few-patients", f"A share missed of {alpha} needs {needed} patients, not {len(heats)}.")
     within = [np.sort(heat[lesion]) for heat, lesion in zip(heats, lesions, strict=True)]
