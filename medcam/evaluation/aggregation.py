@@ -1,4 +1,4 @@
-"""From the rows of one exam to one row: frames to a cine, patches to a slide, exams to a patient."""
+"""From several rows to one: frames to a cine, patches to a slide, images to an exam, exams to a patient."""
 
 from collections.abc import Sequence
 from typing import Literal, get_args
@@ -11,8 +11,10 @@ from medcam.evaluation.table import Scored, Values, log_probability, probability
 from medcam.plugins import near
 
 Rule = Literal["mean probability", "majority vote", "mean logit", "max", "log-mean-exp", "log-sum-exp"]
+Level = Literal["image", "exam", "patient"]
 RULES: tuple[str, ...] = get_args(Rule)
 
+VOTE: Rule = "majority vote"
 SEVERAL = "several"
 """What a column says of a group whose rows differ in it."""
 
@@ -23,9 +25,9 @@ _LEAST = 1e-15
 
 
 def aggregate(
-    scored: Scored, rule: str = "mean probability", by: Literal["exam", "patient"] = "exam", threshold: float = 0.5
+    scored: Scored, rule: str = "mean probability", by: Level = "exam", threshold: float | Sequence[float] = 0.5
 ) -> Scored:
-    """One row for each exam or patient, in order of first appearance.
+    """One row for each image, exam or patient, in order of first appearance.
 
     A group is positive for a label if one of its rows is. Of a column, a group keeps the value that its rows share.
 
@@ -36,15 +38,16 @@ def aggregate(
             the probability of the mean logit (softmax: of the mean log probability), a geometric mean of odds. "max":
             the highest (softmax: of each label, then scaled to add up to one). "log-mean-exp", "log-sum-exp": of the
             logits, as a bundle's card may ask.
-        by: what makes a group.
-        threshold: at which a row says yes in a vote; a softmax head votes for its most probable label instead.
+        by: what makes a group; of one image there are several rows if it was scored by its frames or tiles.
+        threshold: at which a row says yes in a vote, for all labels or for each; a softmax head votes for its most
+            probable label instead.
 
     Raises:
         UsageError: "unknown-aggregation"; "mixed-labels", a softmax head and rows of different classes in one group.
     """
     if rule not in RULES:
         raise UsageError("unknown-aggregation", f"There is no aggregation {rule!r}. {near(rule, list(RULES))}")
-    keys = scored.exams if by == "exam" else scored.patients
+    keys = {"image": scored.files, "exam": scored.exams, "patient": scored.patients}[by]
     names, group = _groups(keys)  # group: (N,) number of each row's group
     if len(names) == len(scored):
         return scored
@@ -78,7 +81,7 @@ def _groups(keys: Sequence[str]) -> tuple[list[str], npt.NDArray[np.intp]]:
 
 
 def _pooled(
-    scored: Scored, group: npt.NDArray[np.intp], groups: int, rule: str, threshold: float
+    scored: Scored, group: npt.NDArray[np.intp], groups: int, rule: str, threshold: float | Sequence[float]
 ) -> tuple[Values, Values]:
     """Logits and probabilities (groups, K)."""
     softmax = scored.head == "softmax"
@@ -91,8 +94,10 @@ def _pooled(
         p = p / p.sum(axis=1, keepdims=True) if softmax else p
     else:
         p = _mean(scored.probabilities, group, groups)
-    if rule == "majority vote":
-        votes = np.eye(len(scored.labels))[scored.predicted] if softmax else scored.probabilities >= threshold
+    if rule == VOTE:
+        votes = (
+            np.eye(len(scored.labels))[scored.predicted] if softmax else scored.probabilities >= np.asarray(threshold)
+        )
         size = np.bincount(group, minlength=groups)[:, None]
         p = (_mean(votes.astype(np.float64), group, groups) * size + _TIE * p) / (size + _TIE)
     safe = np.clip(p, _LEAST, 1 - _LEAST)

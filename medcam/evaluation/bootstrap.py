@@ -50,7 +50,7 @@ class Bootstrap:
         self, patients: Sequence[str], *, draws: int = 2000, seed: int = 0, strata: npt.ArrayLike | None = None
     ) -> None:
         names, self._patient = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
-        self.patients, self.draws, self._seed = len(names), draws, seed
+        self.patients, self.draws, self.seed = len(names), draws, seed
         stratum = np.full(len(names), -np.inf)
         np.maximum.at(stratum, self._patient, 0.0 if strata is None else np.asarray(strata, np.float64))
         self._strata = [np.flatnonzero(stratum == value) for value in np.unique(stratum)]
@@ -59,7 +59,7 @@ class Bootstrap:
 
     def weights(self) -> Iterator[Values]:
         """The draws in turns: (D, N), how often each row was drawn."""
-        rng = np.random.default_rng(self._seed)
+        rng = np.random.default_rng(self.seed)
         at_once = max(1, _NUMBERS_AT_ONCE // max(len(self._patient), 1))
         if self._kept is not None:
             yield self._kept

@@ -19,6 +19,7 @@ class Ranked:
 
     def __init__(self, labels: npt.ArrayLike, scores: npt.ArrayLike) -> None:
         values = np.asarray(scores, np.float64)
+        self.rows = len(values)
         self._order = np.argsort(-values, kind="stable")  # highest score first
         self._sick = np.asarray(labels, np.float64)[self._order]
         ordered = values[self._order]

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medcam.evaluation.bootstrap import Bootstrap, Estimate, Values, of_rows
+from medcam.evaluation.curves import Curve, risk_by_coverage
 from medcam.record import Record
 from medcam.reliability.selective import OperatingPoint, at_coverage, augrc, aurc, excess_aurc, risk_coverage
 
@@ -32,6 +33,8 @@ class Doubt(Record):
     excess_aurc: float
     referring: tuple[OperatingPoint, ...]
     """The error that is left at `COVERAGES`."""
+    curve: Curve
+    """Error over coverage."""
 
 
 def doubt(
@@ -67,6 +70,7 @@ def doubt(
         augrc=augrc(curve),
         excess_aurc=excess_aurc(curve),
         referring=tuple(at_coverage(curve, coverage) for coverage in COVERAGES),
+        curve=risk_by_coverage(sure, right),
     )
 
 
@@ -91,7 +95,7 @@ def one_minus_two_sigma(deviation: npt.ArrayLike) -> Values:
     return confidence
 
 
-def distance_from_threshold(scores: npt.ArrayLike, threshold: float) -> Values:
+def distance_from_threshold(scores: npt.ArrayLike, threshold: npt.ArrayLike) -> Values:
     """Confidence in a yes or no: how many logits a score lies from where the answer would change."""
     p, t = (np.clip(np.asarray(value, np.float64), 1e-12, 1 - 1e-12) for value in (scores, threshold))
     distance: Values = np.abs(np.log(p) - np.log1p(-p) - np.log(t) + np.log1p(-t))

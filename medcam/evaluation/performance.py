@@ -106,8 +106,8 @@ def performance(
         sensitivity_wilson=proportion(int(now.tp), int(sick.sum()), len(with_sick)),
         specificity_wilson=proportion(int(now.tn), int((~sick).sum()), len(with_healthy)),
         statements=(
-            statement("sensitivity", "sick", len(with_sick)),
-            statement("specificity", "healthy", people - len(with_sick)),
+            statement("sensitivity", f"with {label}", len(with_sick)),
+            statement("specificity", f"without {label}", people - len(with_sick)),
             *_perfect(found["auroc"]),
         ),
     )

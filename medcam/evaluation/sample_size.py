@@ -33,14 +33,14 @@ def statement(what: str, whom: str, cases: int, claim: float = 0.95) -> str:
 
     Args:
         what: the share, e.g. "sensitivity".
-        whom: among whom it is counted, e.g. "sick".
+        whom: among whom it is counted, e.g. "with opacity".
         cases: how many patients.
         claim: the share that one would like to show.
     """
     percent = f"{100 * claim:g} %"
     if cases == 0:
-        return f"No {whom} patient: nothing can be said about {what}."
-    people = f"{cases} {whom} patient{'s' if cases != 1 else ''}"
+        return f"No patient {whom}: nothing can be said about {what}."
+    people = f"{cases} patient{'s' if cases != 1 else ''} {whom}"
     allowed = misses_allowed(cases, claim)
     if allowed is None:
         most = f"{100 * best_claim(cases):.0f} %"

@@ -145,7 +145,7 @@ def _subgroup(
         name: proportion(int(hits[name].sum()), int(cases.sum()), len(them)) if enough[name] else Estimate(None)
         for name, (cases, them) in of.items()
     }
-    few = [word for word, them in (("sick", with_sick), ("healthy", with_healthy)) if len(them) < FEW]
+    few = [word for word, them in (("with", with_sick), ("without", with_healthy)) if len(them) < FEW]
     return Subgroup(
         label=label,
         attribute=attribute,
@@ -159,7 +159,7 @@ def _subgroup(
         specificity=shares["specificity"],
         differences=differences,
         differs=tuple(name for name, one in differences.items() if _excludes_zero(one)),
-        note=f"too few {' and '.join(few)} patients (fewer than {FEW})" if few else "",
+        note=f"fewer than {FEW} patients {' and '.join(few)} it" if few else "",
     )
 
 

@@ -80,11 +80,12 @@ class Scored:
             patients: (N,) whom each row shows.
             labels: (K,) names in the order of the logits.
             head: what the logits mean.
-            exams: (N,) by default every row is an exam of its own.
-            files, parts, columns: where the rows come from and what else is known about them.
+            exams, files: (N,) by default every row is an exam and an image of its own.
+            parts, columns: the number within the image, and what else is known.
             probabilities: (N, K) calibrated ones; by default those the head means.
         """
         rows = len(patients)
+        own = tuple(f"row {row}" for row in range(rows))
         z = np.asarray(logits, np.float64).reshape(rows, len(labels))
         if not np.isfinite(z).all():
             raise ValueError("a logit is not finite")
@@ -96,8 +97,8 @@ class Scored:
             probabilities=p.reshape(rows, len(labels)),
             targets=np.asarray(targets, np.float64).reshape(rows, len(labels)),
             patients=tuple(patients),
-            exams=tuple(exams) if exams is not None else tuple(f"row {row}" for row in range(rows)),
-            files=tuple(files) if files is not None else ("",) * rows,
+            exams=own if exams is None else tuple(exams),
+            files=own if files is None else tuple(files),
             parts=tuple(parts) if parts is not None else (0,) * rows,
             columns={name: tuple(values) for name, values in (columns or {}).items()},
         )

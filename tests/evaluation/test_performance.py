@@ -22,7 +22,7 @@ def test_ten_patients_by_hand() -> None:
     assert values["balanced_accuracy"] == pytest.approx((0.75 + 5 / 6) / 2)
     assert values["accuracy"] == 0.8
     assert (found.sensitivity_wilson.low, found.sensitivity_wilson.high) == wilson(3, 4)
-    assert found.statements[0].startswith("4 sick patients can never show a sensitivity of 95 %")
+    assert found.statements[0].startswith("4 patients with opacity can never show a sensitivity of 95 %")
     assert Performance.from_dict(found.to_dict()) == found
 
 
@@ -49,7 +49,7 @@ def test_one_class_only_says_what_can_be_said() -> None:
     assert found.average_precision.value is None
     assert found.at_threshold["sensitivity"].value == pytest.approx(2 / 3)
     assert found.at_threshold["specificity"].value is None
-    assert "No healthy patient: nothing can be said about specificity." in found.statements
+    assert "No patient without x: nothing can be said about specificity." in found.statements
 
 
 def test_a_perfect_separation_is_said_to_have_no_honest_interval() -> None:

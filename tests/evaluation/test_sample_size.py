@@ -32,10 +32,10 @@ def test_the_fewest_and_the_best() -> None:
 
 
 def test_in_words() -> None:
-    assert statement("sensitivity", "sick", 20) == (
-        "20 sick patients can never show a sensitivity of 95 %: without a single miss they show 86 % at best, and 59 "
+    assert statement("sensitivity", "with opacity", 20) == (
+        "20 patients with opacity can never show a sensitivity of 95 %: without a single miss they show 86 % at best, and 59 "
         "patients would be the fewest (one-sided 95 % confidence)."
     )
-    assert "only with at most 1 miss (" in statement("specificity", "healthy", 100)
-    assert "nothing can be said" in statement("sensitivity", "sick", 0)
-    assert statement("sensitivity", "sick", 1).startswith("1 sick patient can never")
+    assert "only with at most 1 miss (" in statement("specificity", "without it", 100)
+    assert "nothing can be said" in statement("sensitivity", "with it", 0)
+    assert statement("sensitivity", "with it", 1).startswith("1 patient with it can never")

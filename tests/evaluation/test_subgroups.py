@@ -74,7 +74,7 @@ def test_small_groups_are_said_to_be_small_and_get_no_figures() -> None:
     assert small.positive_patients == FEW - 1
     assert (small.auroc.value, small.sensitivity.value, small.specificity.value) == (None, None, None)
     assert small.differences == {}
-    assert "too few sick and healthy patients" in small.note
+    assert small.note == "fewer than 10 patients with and without it"
     assert big.note == ""
     assert big.auroc.value == 1
 

@@ -1,0 +1,136 @@
+"""A bundle at work on the images of a manifest: logits, and how far its scores move when they are disturbed."""
+
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from medcam.data.images import Images
+from medcam.data.labelling import Labelling
+from medcam.data.manifest import Manifest
+from medcam.errors import ModelError
+from medcam.evaluation.table import Scored, Values
+from medcam.explainers import explain
+from medcam.models import Bundle
+from medcam.progress import Tick
+from medcam.uncertainty import SHELF
+
+LINE = "line"
+"""The column of `Scored` that says where a row stands in the manifest."""
+
+
+def score(
+    bundle: Bundle, images: Images, manifest: Manifest, batch_size: int = 32, progress: Tick | None = None
+) -> Scored:
+    """What the network says about each example, without calibration or pooling.
+
+    Args:
+        bundle: its labels are those of `images.labelling`, or of a sigmoid head some of them.
+        images: examples of `manifest`.
+        manifest: gives files and columns.
+        batch_size: examples in one forward pass.
+        progress: called with (examples done, examples in all).
+
+    Raises:
+        ModelError: "bundle-labels"; "not-finite", the network gives NaN or infinity.
+    """
+    chosen = outputs(bundle, images.labelling)
+    parts, done = [], 0
+    with torch.no_grad():
+        for x in _batches(bundle, images, batch_size):
+            parts.append(bundle.model(x).double().cpu())
+            done += len(x)
+            if progress is not None:
+                progress(done, len(images))
+    logits = torch.cat(parts)
+    if logits.ndim != 2 or logits.shape[1] != len(bundle.card.labels):
+        raise ModelError("bundle-labels", f"The network gives {tuple(logits.shape[1:])} for {bundle.card.labels}.")
+    if not bool(logits.isfinite().all()):
+        raise ModelError("not-finite", "The network gave NaN or infinity; the weights or the input are damaged.")
+    rows = [manifest.rows[row] for row in images.rows]
+    names = [name for name in rows[0].columns if name not in ("file", "patient_id", "exam", "part", LINE)]
+    return Scored.of(
+        logits[:, chosen].numpy(),
+        images.targets,
+        images.patients,
+        images.labelling.names,
+        bundle.card.head,
+        exams=images.exams,
+        files=[row.columns["file"] for row in rows],
+        parts=[int(part) for part in images.parts],
+        columns={LINE: [str(row.line) for row in rows], **{n: [row.columns[n] for row in rows] for n in names}},
+    )
+
+
+def outputs(bundle: Bundle, labelling: Labelling) -> list[int]:
+    """Which of the bundle's outputs each label is.
+
+    Raises:
+        ModelError: "bundle-labels", the labels are others than those of the bundle.
+    """
+    card = bundle.card
+    same = set(labelling.names) == set(card.labels)
+    part = card.head == labelling.head == "sigmoid" and set(labelling.names) <= set(card.labels)
+    if labelling.head != card.head or not (same or part):
+        how = {
+            "single-logit": "with --positive and --negative say which raw labels mean it and which its absence",
+            "sigmoid": f'say --multilabel "{", ".join(card.labels)}" or some of them',
+            "softmax": f'say --classes "{"; ".join(f"{name}=..." for name in card.labels)}"',
+        }[card.head]
+        said = ", ".join(labelling.names)
+        message = f"The bundle knows {', '.join(card.labels)} ({card.head}), not {said} ({labelling.head}); {how}."
+        raise ModelError("bundle-labels", message)
+    return [card.labels.index(name) for name in labelling.names]
+
+
+def deviations(
+    bundle: Bundle,
+    images: Images,
+    scored: Scored,
+    method: str,
+    batch_size: int = 16,
+    seed: int = 0,
+    progress: Tick | None = None,
+) -> Values:
+    """(N, K) standard deviation of each score over the disturbances; (N, 1) of a softmax, of the class it predicts.
+
+    Args:
+        bundle: what is disturbed, or its images.
+        images: as for `score`.
+        scored: what `score` said about them.
+        method: a member of the uncertainty shelf.
+        batch_size: examples that are disturbed together.
+        seed: of what is random.
+        progress: called with (scores done, scores in all).
+
+    Raises:
+        ExplainError: the model has nothing that can be disturbed this way.
+    """
+    disturbance, everyone = SHELF.load(method)(), np.arange(len(images))
+    chosen = outputs(bundle, images.labelling)
+    softmax = bundle.card.head == "softmax"
+    found = np.zeros((len(images), 1 if softmax else len(chosen)))
+    done = 0
+    for column, label in enumerate(chosen):
+        rows = everyone[scored.predicted == column] if softmax else everyone
+        start = 0
+        for x in _batches(bundle, images, batch_size, rows):
+            told = explain(bundle.model, x, targets=partial(bundle.odds, label=label), layer=bundle.card.layer)
+            spreads = disturbance.spread(bundle.model, told, seed=seed)
+            at = rows[start : start + len(x)]
+            found[at, 0 if softmax else column] = [spread.uncertainty.score_sd or 0.0 for spread in spreads]
+            start, done = start + len(x), done + len(x)
+            if progress is not None:
+                progress(done, found.size)
+    return found
+
+
+def _batches(bundle: Bundle, images: Images, size: int, rows: npt.NDArray[np.intp] | None = None) -> Iterator[Tensor]:
+    """(B, C, *space) of all rows or of some, on the network's device."""
+    device = next(bundle.model.parameters()).device
+    wanted = range(len(images)) if rows is None else rows.tolist()
+    for start in range(0, len(wanted), size):
+        yield torch.stack([images[row]["image"] for row in wanted[start : start + size]]).to(device)
