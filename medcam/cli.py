@@ -166,6 +166,208 @@ def explain(
 
 
 @app.command()
+def train(
+    pipeline: Annotated[str, typer.Argument(help="The question to answer; see medcam list pipelines.")],
+    data: Annotated[
+        Path, typer.Option(help="The manifest: a CSV with at least the columns file, label and patient_id.")
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", help="The bundle to make. The same command again goes on after a stop.")
+    ],
+    model: Annotated[str, typer.Option(help="The network; see medcam list models.")] = "resnet18",
+    size: Annotated[
+        str | None, typer.Option(help="Pixels per axis, e.g. 160 or 160x192. Default: the pipeline's own.")
+    ] = None,
+    positive: Annotated[
+        str | None, typer.Option(help='Labels that mean the finding: "Infiltration,Pneumonia". Default: 1.')
+    ] = None,
+    negative: Annotated[
+        str | None, typer.Option(help='Labels that mean its absence: "No Finding". Default: 0. Others are left out.')
+    ] = None,
+    classes: Annotated[
+        str | None, typer.Option(help='Classes that exclude each other: "healthy; opacity=mass+pneumonia".')
+    ] = None,
+    multilabel: Annotated[str | None, typer.Option(help='Labels that may come together: "opacity,effusion".')] = None,
+    where: Annotated[
+        list[str] | None, typer.Option(help="COLUMN=VALUE: only these rows of the manifest; repeat for several.")
+    ] = None,
+    split_column: Annotated[
+        bool, typer.Option("--split-column", help="Take the sides from the manifest's column split, not by chance.")
+    ] = False,
+    folds: Annotated[
+        int, typer.Option(help="Cross-validate: OUT.folds gets a bundle for each fold and their table.", min=0)
+    ] = 0,
+    epochs: Annotated[int, typer.Option(help="At most so many times through the training images.", min=1)] = 15,
+    patience: Annotated[
+        int, typer.Option(help="Stop after so many epochs without a better validation AUROC; 0 never.", min=0)
+    ] = 5,
+    batch_size: Annotated[int, typer.Option(help="Images of one step, over all devices.", min=1)] = 16,
+    learning_rate: Annotated[float, typer.Option(help="The highest of the schedule.")] = 1e-3,
+    loss: Annotated[str, typer.Option(help="focal, which cares less about easy images, or cross-entropy.")] = "focal",
+    gamma: Annotated[float | None, typer.Option(help="Of the focal loss: how much less. Default: 1.")] = None,
+    alpha: Annotated[
+        str, typer.Option(help="Weights of the classes in the loss: none, counts or effective (number).")
+    ] = "none",
+    sampler: Annotated[
+        str, typer.Option(help="plain, or balanced: classes and their patients come equally often.")
+    ] = "plain",
+    label_smoothing: Annotated[float, typer.Option(help="Share of each label spread over all classes.")] = 0.0,
+    dropout: Annotated[float, typer.Option(help="Share of features dropped before the output in training.")] = 0.0,
+    curriculum: Annotated[
+        bool, typer.Option("--curriculum", help="Low frequencies first (EfficientTrain): quicker early epochs.")
+    ] = False,
+    init: Annotated[
+        Path | None, typer.Option(help="Weights to begin with, of medcam, torchvision, timm or MONAI. Default: random.")
+    ] = None,
+    sensitivity: Annotated[
+        float | None, typer.Option(help="Choose the threshold for this sensitivity, e.g. 0.95. Default: Youden.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the split and of everything else that is left to chance.")] = 0,
+    precision: Annotated[str, typer.Option(help="auto, 32, bf16-mixed or 16-mixed (bits while training).")] = "auto",
+    devices: Annotated[int, typer.Option(help="Processes, or graphics cards, that share each batch.", min=1)] = 1,
+    strategy: Annotated[str, typer.Option(help="auto or ddp: how several devices work together.")] = "auto",
+    half: Annotated[bool, typer.Option("--half", help="Keep the weights in 16 bits: half the size.")] = False,
+    workers: Annotated[int, typer.Option(help="Decoding processes.", min=1)] = 2,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say who would be on which side, and train nothing.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Begin anew, and replace a bundle that is there.")] = False,
+) -> None:
+    """Train a model on a manifest, split by patient, and write a bundle with an honest model card.
+
+    Training patients teach the network, validation patients choose its epoch, calibration patients its threshold and
+    what its scores mean, and test patients, who serve for nothing else, say how good it is.
+    Then: medcam screen FOLDER --out RESULTS --model PIPELINE=OUT
+    """
+    from medcam.training.curriculum import Curriculum
+    from medcam.training.plan import Options
+    from medcam.training.settings import Settings
+    from medcam.training.train import train as run
+
+    settings = Settings(
+        epochs=epochs,
+        batch=batch_size,
+        rate=learning_rate,
+        gamma=_gamma(loss, gamma),
+        alpha=_one_of("--alpha", alpha, {"none": "none", "counts": "counts", "effective": "effective"}),
+        balance=_one_of("--sampler", sampler, {"plain": "none", "balanced": "patient"}),
+        smoothing=label_smoothing,
+        curriculum=Curriculum() if curriculum else None,
+        patience=patience or None,
+        precision=_one_of("--precision", precision, {name: name for name in ("auto", "32", "bf16-mixed", "16-mixed")}),
+        devices=devices,
+        strategy=_one_of("--strategy", strategy, {"auto": "auto", "ddp": "ddp"}),
+        seed=seed,
+    )
+    options = Options(
+        model=model,
+        size=_size(size),
+        dropout=dropout,
+        initial=str(init or ""),
+        positive=positive,
+        negative=negative,
+        classes=classes,
+        multilabel=multilabel,
+        where=dict(_pair(text, "--where", "COLUMN=VALUE") for text in where or ()),
+        split_column=split_column,
+        folds=folds,
+        sensitivity=sensitivity,
+        half=half,
+        workers=workers,
+        settings=settings,
+        dry_run=dry_run,
+        force=force,
+    )
+    try:
+        with _progress() as progress:
+            outcome = run(pipeline, data, out, options, progress)
+    except KeyboardInterrupt:
+        message = "medcam: stopped. What is finished is kept; run the same command again to go on."
+        typer.echo(message, err=True)
+        raise typer.Exit(Exit.STOPPED) from None
+    from medcam.tables import training_table
+
+    _show(training_table(outcome))
+
+
+@app.command()
+def evaluate(
+    bundle: Annotated[Path, typer.Argument(help="The bundle's folder.")],
+    data: Annotated[
+        Path, typer.Option(help="The manifest: a CSV with at least the columns file, label and patient_id.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder for report.html, evaluation.json and predictions.csv.")],
+    positive: Annotated[
+        str | None, typer.Option(help='Labels that mean the finding: "Infiltration,Pneumonia". Default: as trained.')
+    ] = None,
+    negative: Annotated[str | None, typer.Option(help='Labels that mean its absence: "No Finding".')] = None,
+    classes: Annotated[
+        str | None, typer.Option(help='Classes that exclude each other: "healthy; opacity=mass+pneumonia".')
+    ] = None,
+    multilabel: Annotated[str | None, typer.Option(help='Labels that may come together: "opacity,effusion".')] = None,
+    where: Annotated[
+        list[str] | None, typer.Option(help="COLUMN=VALUE: only these rows of the manifest; repeat for several.")
+    ] = None,
+    split: Annotated[
+        str, typer.Option(help="Only this side, e.g. test. Patients that the model learned from are left out anyway.")
+    ] = "",
+    against: Annotated[Path | None, typer.Option(help="A second bundle, compared on the same patients.")] = None,
+    by: Annotated[str, typer.Option(help="What a case is: image, exam or patient.")] = "exam",
+    aggregate: Annotated[
+        str, typer.Option(help='From images or frames to a case: "majority vote". Default: as the bundle says.')
+    ] = "",
+    frames: Annotated[bool, typer.Option("--frames", help="Score each frame of a cine by itself.")] = False,
+    uncertainty: Annotated[
+        str, typer.Option(help="Does their spread tell errors? dropout, augmentation, or both with a comma.")
+    ] = "",
+    worst: Annotated[int, typer.Option(help="Pictures of errors of each kind and label.", min=0)] = 3,
+    draws: Annotated[int, typer.Option(help="How often patients are drawn for an interval.", min=200)] = 2000,
+    seed: Annotated[int, typer.Option(help="Of these draws, and of what is disturbed.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    batch_size: Annotated[int, typer.Option(help="Images per forward pass.", min=1)] = 32,
+    workers: Annotated[int, typer.Option(help="Decoding processes.", min=1)] = 2,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder to keep prepared images in for the next run: pixels of patients.")
+    ] = None,
+    trust_code: Annotated[
+        bool, typer.Option(help="Let a bundle run code of its own. Only for bundles you made.")
+    ] = False,
+) -> None:
+    """Measure a model on labelled patients it has not seen: figures with intervals, groups of patients, its errors."""
+    from medcam.data.labelling import Labelling
+    from medcam.evaluation.evaluate import Options
+    from medcam.evaluation.evaluate import evaluate as run
+    from medcam.models import read_card
+    from medcam.scoring import choose_device
+
+    words = {"positive": positive, "negative": negative, "classes": classes, "multilabel": multilabel}
+    options = Options(
+        where=dict(_pair(text, "--where", "COLUMN=VALUE") for text in where or ()),
+        side=split,
+        by=_one_of("--by", by, {level: level for level in ("image", "exam", "patient")}),
+        rule=aggregate,
+        frames=frames,
+        uncertainty=tuple(name.strip() for name in uncertainty.split(",") if name.strip()),
+        worst=worst,
+        draws=draws,
+        seed=seed,
+        device=choose_device(device),
+        batch_size=batch_size,
+        workers=workers,
+        cache=cache,
+        trust_code=trust_code,
+    )
+    said = Labelling.parse(read_card(bundle).labels[0], **words) if any(words.values()) else None
+    with _progress() as progress:
+        found = run(bundle, data, out, said, options, against=against, progress=progress)
+    from medcam.tables import evaluation_table
+
+    _show(evaluation_table(found))
+    _say(f"{out / 'report.html'} shows all of it.")
+    raise typer.Exit(_finish(any(row.code != "other-label" for row in found.left_out)))
+
+
+@app.command()
 def review(
     results: Annotated[Path, typer.Argument(help="A results folder.")],
     port: Annotated[int, typer.Option(help="On this machine only; nothing is reachable from outside.")] = 8501,
@@ -229,13 +431,42 @@ def main() -> None:
         sys.exit(Exit.USAGE)
 
 
-def _pair(text: str) -> tuple[str, str]:
+def _pair(text: str, option: str = "--model", form: str = "PIPELINE=BUNDLE") -> tuple[str, str]:
     from medcam.errors import UsageError
 
     name, sign, value = text.partition("=")
     if not sign or not value:
-        raise UsageError("bad-model", f"--model takes PIPELINE=BUNDLE, not {text!r}.")
+        raise UsageError(f"bad-{option.strip('-')}", f"{option} takes {form}, not {text!r}.")
     return name, value
+
+
+def _one_of(option: str, word: str, known: dict[str, str]) -> Any:
+    from medcam.errors import UsageError
+    from medcam.plugins import near
+
+    if word not in known:
+        raise UsageError("bad-option", f"{option} does not know {word!r}. {near(word, list(known))}")
+    return known[word]
+
+
+def _gamma(loss: str, gamma: float | None) -> float:
+    """Of the focal loss, which without it is cross-entropy."""
+    from medcam.errors import UsageError
+
+    if _one_of("--loss", loss, {"focal": "focal", "cross-entropy": "cross-entropy"}) == "focal":
+        return 1.0 if gamma is None else gamma
+    if gamma is not None:
+        raise UsageError("bad-option", "--gamma belongs to --loss focal; leave one of them out.")
+    return 0.0
+
+
+def _size(text: str | None) -> tuple[int, ...]:
+    from medcam.errors import UsageError
+
+    try:
+        return tuple(int(part) for part in text.split("x")) if text else ()
+    except ValueError:
+        raise UsageError("bad-size", f"--size takes numbers like 160 or 160x192, not {text!r}.") from None
 
 
 def _count(number: int, what: str) -> str:

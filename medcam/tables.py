@@ -1,4 +1,4 @@
-"""Tables for the terminal: what a screening found, and what the shelves hold."""
+"""Tables for the terminal: what a screening found, what a training came to, and what the shelves hold."""
 
 import ast
 from collections.abc import Callable, Iterator
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -14,7 +15,10 @@ from medcam.models._presets import presets
 from medcam.plugins import locate
 
 if TYPE_CHECKING:
+    from medcam.evaluation.outcome import Evaluation
     from medcam.screening import Outcome
+    from medcam.training.train import Outcome as TrainingOutcome
+    from medcam.training.train import Trained
 
 STYLES = {"flagged": "bold red", "refer": "bold yellow", "not flagged": "", "demonstration only": "dim"}
 MOST_REFUSALS = 30
@@ -59,6 +63,61 @@ def _counts(outcome: "Outcome") -> Iterator[str]:
     which = f" of {', '.join(plain)}" if several else ""
     words = f"Scores{which} are uncalibrated; a" if plain or not outcome.rows else "A"
     yield f"{words} case that is not flagged is not thereby normal. Research use only."
+
+
+def training_table(outcome: "TrainingOutcome") -> RenderableType:
+    """Who is on which side, how good each network is on its test patients, and where it is."""
+    parts: list[RenderableType] = []
+    for split in outcome.plan.splits:
+        counts = outcome.plan.counts(split)
+        names = [name for name in counts["test"] if name not in ("rows", "patients")]
+        sides = Table("side", "rows", "patients", *(escape(printable(f"with {name}")) for name in names))
+        sides.title = Text(printable(split.how))
+        for side, numbers in counts.items():
+            sides.add_row(side, *map(str, numbers.values()))
+        parts.append(sides)
+    lost = sum(outcome.plan.unlabelled.values())
+    if lost:
+        parts.append(Text(f"left out because their label is in no group: {lost} rows"))
+    parts += [Text(f"note: {printable(note)}") for note in outcome.plan.notes]
+    if outcome.out is None:
+        return Group(*parts, Text("Nothing was trained: this was a dry run."))
+    figures = Table("bundle", "label", "AUROC (95 %)", "sensitivity", "specificity", "threshold", "cases (patients)")
+    figures.title = "On test patients, who served for nothing else"
+    for trained in outcome.trained:
+        for row in _figures(trained):
+            figures.add_row(*(Text(printable(cell)) for cell in row))
+    parts += [figures, Text(printable(f"written: {outcome.out}"))]
+    parts.append(Text("The model card is docs/README.md of a bundle. Research use only."))
+    return Group(*parts)
+
+
+def _figures(trained: "Trained") -> Iterator[tuple[str, ...]]:
+    from medcam.training._markdown import told
+
+    for one in trained.account.figures.labels:
+        shares = (one.at_threshold["sensitivity"], one.at_threshold["specificity"])
+        cases = f"{one.cases} ({one.patients})"
+        yield trained.bundle.folder.name, one.label, told(one.auroc), *map(told, shares), f"{one.threshold:.3f}", cases
+
+
+def evaluation_table(evaluation: "Evaluation") -> RenderableType:
+    """The figures of each label, and what to know before reading them."""
+    from medcam.evaluation.figures import number
+
+    figures = Table("label", "patients with / of", "AUROC (95 %)", "sensitivity", "specificity", "calibration error")
+    figures.title = Text(printable(f"{evaluation.model.name} on {evaluation.cohort.manifest}"))
+    for label in evaluation.labels:
+        one = label.performance
+        people = f"{one.positive_patients} / {one.patients}"
+        cells = map(number, (one.auroc, one.sensitivity_wilson, one.specificity_wilson, label.calibrated.ece))
+        figures.add_row(*(Text(printable(cell)) for cell in (one.label, people, *cells)))
+    parts: list[RenderableType] = [figures]
+    for pair in evaluation.comparisons:
+        difference = f"{pair.label}, AUROC less that of the other bundle: {number(pair.difference, 3)}"
+        parts.append(Text(printable(difference)))
+    parts += [Text(printable(f"note: {caveat}")) for caveat in evaluation.caveats]
+    return Group(*parts)
 
 
 def shelves() -> dict[str, Callable[[], list[tuple[str, str]]]]:

@@ -1,0 +1,114 @@
+"""What a trained network says about series, just as screening will have it say: a row for each file of a manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from medcam.data.images import Images
+from medcam.evaluation.subgroups import ATTRIBUTES
+from medcam.evaluation.table import Scored, log_probability
+from medcam.models._pooling import pool
+from medcam.progress import Tick
+from medcam.reliability.calibration import Calibration
+from medcam.reliability.support import Examples, features
+from medcam.training.plan import Plan
+
+
+@dataclass(frozen=True)
+class Answers:
+    """N series, aligned along the rows."""
+
+    scored: Scored
+    """Frames and tiles are pooled as the bundle pools them."""
+    features: npt.NDArray[np.float32]
+    """(N, D): activations at the explained layer, averaged over cells and frames; of a slide, its highest tile's."""
+    layer: str
+    """The module that is explained."""
+
+    def calibrated(self, calibration: Calibration) -> Scored:
+        """The same scores as the probabilities that screening states."""
+        return replace(self.scored, probabilities=calibration.probability(self.scored.logits))
+
+    def examples(self, calibration: Calibration) -> Examples:
+        """As the support wants them."""
+        scored = self.calibrated(calibration)
+        return Examples(self.features, scored.probabilities, scored.targets, scored.patients, scored.files)
+
+
+def ask(network: nn.Module, layer: str, images: Images, plan: Plan, pooling: str, batch: int, tick: Tick) -> Answers:
+    """Let the network look at every series, in eval mode.
+
+    Args:
+        network: of the bundle: for cines the one that takes whole cines.
+        layer: which is explained.
+        images: examples; those of one file belong together.
+        plan: says what the files are.
+        pooling: of the logits of a slide's tiles.
+        batch: examples in one forward pass.
+        tick: called with (series done, series in all).
+    """
+    device = next(network.parameters()).device
+    network.eval()
+    groups = series(images)
+    logits, seen = [], []
+    for done, x, sizes in _inputs(images, groups, plan.parts == "frames", batch):
+        z, h, named = features(network, (part.to(device) for part in x.split(batch)), layer)
+        for rows in np.split(np.arange(len(z)), np.cumsum(sizes)[:-1]):
+            tiles = torch.from_numpy(z[rows])  # (n, K), n > 1 of a slide
+            logits.append((pool(tiles, pooling, (0,)) if len(tiles) > 1 else tiles[0]).numpy())
+            seen.append(
+                h[rows[log_probability(z[rows].astype(np.float64), plan.labelling.head)[:, plan.label].argmax()]]
+            )
+        tick(done, len(groups))
+    first = [int(group[0]) for group in groups]
+    files = [plan.manifest.rows[images.rows[i]] for i in first]
+    scored = Scored.of(
+        np.stack(logits),
+        images.targets[first],
+        [row.patient_id for row in files],
+        plan.labelling.names,
+        plan.labelling.head,
+        exams=[row.exam for row in files],
+        files=[row.columns["file"].strip() for row in files],
+        columns={name: [row.columns[name] for row in files] for name in _described(files[0].columns)},
+    )
+    return Answers(scored, np.stack(seen), named)
+
+
+def series(images: Images) -> list[npt.NDArray[np.intp]]:
+    """The numbers of the examples of each file, in the order of the manifest."""
+    _, first, counts = np.unique(images.rows, return_index=True, return_counts=True)
+    return [np.arange(start, start + count) for start, count in zip(first, counts, strict=True)]
+
+
+def cine(images: Images, group: npt.NDArray[np.intp]) -> torch.Tensor:
+    """The frames of a file as a whole: (1, C, T, H, W)."""
+    return torch.stack([images[int(i)]["image"] for i in group], dim=1)[None]
+
+
+def _inputs(
+    images: Images, groups: list[npt.NDArray[np.intp]], cines: bool, batch: int
+) -> Iterator[tuple[int, torch.Tensor, list[int]]]:
+    """How many series are done afterwards, an input (B, C, *space), and how many of its rows belong to each series."""
+    waiting: list[npt.NDArray[np.intp]] = []
+    for done, group in enumerate(groups, start=1):
+        if cines:
+            yield done, cine(images, group), [1]
+            continue
+        waiting.append(group)
+        if done == len(groups) or sum(map(len, waiting)) >= batch:
+            x = torch.stack([images[int(i)]["image"] for i in np.concatenate(waiting)])
+            yield done, x, [len(each) for each in waiting]
+            waiting = []
+
+
+def _described(columns: Iterable[str]) -> list[str]:
+    """Columns that say something about a patient's group or the device, and nothing by which to find the patient."""
+    known = {name for names in ATTRIBUTES.values() for name in names}
+    return [name for name in columns if name.strip().casefold() in known]
