@@ -66,7 +66,7 @@ def _check_rows(side: str, examples: Examples) -> None:
         raise ValueError(f"{side}: targets {targets.shape} or patients are not aligned with {wanted}")
     if not len(examples):
         raise UsageError("one-class", f"There is no {side} example; check the manifest and the split.")
-    bad: npt.NDArray[np.bool_] = ~np.isin(targets, (0.0, 1.0)).all(axis=1)
+    bad = np.any((targets != 0) & (targets != 1), axis=1)
     if examples.labelling.head == "softmax":
         bad |= targets.sum(axis=1) != 1
     if bad.any():

@@ -5,16 +5,18 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from medcam.models import load_bundle
+from medcam.models.resnet import ResNet
 from medcam.results import Results
 from medcam.screening import Options, screen
 from sample_data import chest_xray
-from tests.benchmarks import index, inputs, loop, memory, screening
+from tests.benchmarks import curriculum, index, inputs, loop, memory, screening
 from tests.benchmarks.__main__ import NAMES, as_table, page
 from tests.benchmarks.measure import Row, cpu_seconds, interleaved, ratios, seconds, spread
 
@@ -109,3 +111,12 @@ def test_the_page_tells_every_benchmark_and_no_path():
     assert "| files | 3 (1 to 5) | at least 2 |" in text
     assert os.uname().nodename not in text
     assert str(Path.cwd()) not in text
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_curriculum_is_compared_in_the_sizes_it_should_have(tmp_path):
+    network = partial(ResNet, widths=[4], blocks=[1], strides=[1])
+    row = curriculum.compare("tiny", network, tmp_path, (64, 64), 16, rounds=1)
+    assert row.wanted.startswith("0.40 ")  # three of five epochs at 32 x 32, one at 32 x 32, the last at 64 x 64
+    assert float(row.value.split()[0]) > 0
+    assert not list(tmp_path.iterdir())
