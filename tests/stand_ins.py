@@ -5,6 +5,7 @@ Small and quick stand-ins for trained models wherever a test asks what is done w
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -72,24 +73,30 @@ def card(pipeline: str, **facts: object) -> Card:
 
 
 def save_stand_in(
-    folder: Path, pipeline: str, *, gain: float | None = None, fill: float | None = None, **facts: object
+    folder: Path,
+    pipeline: str,
+    *,
+    gain: float | None = None,
+    fill: float | None = None,
+    blobs: Mapping[str, bytes] | None = None,
+    network: Mapping[str, object] | None = None,
+    **facts: object,
 ) -> str:
-    """One bundle at `folder`; `fill` gives every weight this one value, e.g. NaN."""
+    """One bundle at `folder`; `fill` gives every weight this one value, e.g. NaN; `network` changes its definition."""
     transform, _, modality, shape = PIPELINES[pipeline]
-    definition = network_def(3 if transform == "ct" else 2, shape[0])
+    definition = network_def(3 if transform == "ct" else 2, shape[0], **(network or {}))
     arguments = {name: value for name, value in definition.items() if name != "_target_"}
-    network: nn.Module = ResNet(**arguments)
+    made: nn.Module = ResNet(**arguments)
     if transform == "ultrasound":
-        network, definition = Video(network), {"_target_": "medcam.models.video.Video", "encoder": definition}
+        made, definition = Video(made), {"_target_": "medcam.models.video.Video", "encoder": definition}
     usual = 5000.0 if transform == "ct" else 200.0  # a block fills less of a volume
-    set_to_brightness(network, dark=shape[0] == 3, gain=usual if gain is None else gain)
+    set_to_brightness(made, dark=shape[0] == 3, gain=usual if gain is None else gain)
     if fill is not None:
         with torch.no_grad():
-            for value in network.parameters():
+            for value in made.parameters():
                 value.fill_(fill)
-    save_bundle(
-        folder, network, definition, card(pipeline, **facts), "For tests.", input_shape=shape, modality=modality
-    )
+    told = card(pipeline, **facts)
+    save_bundle(folder, made, definition, told, "For tests.", input_shape=shape, modality=modality, blobs=blobs or {})
     return str(folder)
 
 

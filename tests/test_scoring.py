@@ -1,17 +1,27 @@
 """One pipeline's model at work: devices, slides in turns, pooled scores, maps in their place."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from scipy.special import expit, logit, softmax
 
 from medcam.errors import MedcamError, UsageError
+from medcam.findings import decide
 from medcam.grid import Grid
+from medcam.models import load_bundle
 from medcam.pipeline import shelf
+from medcam.reliability import calibration, conformal, support
+from medcam.reliability.calibration import Calibration
+from medcam.reliability.conformal import Conformal
+from medcam.reliability.support import Examples, Support, features
+from medcam.reliability.thresholds import Threshold
 from medcam.scoring import TILES_DISTURBED, Scorer, choose_device, slide_grid
 from medcam.study import Identifiers, Pixels, Series
-from tests.stand_ins import save_stand_in
+from medcam.transforms import Prepared
+from tests.stand_ins import PIPELINES, save_stand_in
 
 TILE = 64
 SPACING = (0.002, 0.002)
@@ -125,3 +135,108 @@ def test_weights_of_nan_are_refused(tmp_path):
     broken = scorer(tmp_path / "nan")
     with pytest.raises(MedcamError, match="not-finite"):
         answer(broken, slide((64, 128), [(0, 0), (0, 64)], dark=[0]))
+
+
+MAP = Calibration(
+    "single-logit", (0.4,), (-0.3,), (0.3,), 50, 50, thresholds=(Threshold(0.35, "by hand", (0, 1), 1, 1),)
+)
+
+
+def with_blobs(folder, pipeline, **facts):
+    """A stand-in whose blobs are a calibration, a set and the support of two clouds of features."""
+    bundle = load_bundle(save_stand_in(folder / "plain", pipeline, **facts))
+    layer = features(bundle.model, [torch.zeros(1, *PIPELINES[pipeline][3])], bundle.card.layer)[2]
+    y = np.repeat([0.0, 1.0], 20)[:, None]
+    h = np.random.default_rng(0).normal(0, 0.001, (40, 1)) + 0.01 * y
+    cases = Examples(h, 0.1 + 0.8 * y, y, [f"p{i}" for i in range(40)], [f"f{i}" for i in range(40)])
+    blobs = {
+        calibration.BLOB: MAP.to_bytes(),
+        conformal.BLOB: Conformal("single-logit", bundle.card.labels, 0.1, "lac", True, ((0.6, 0.7),), ((80, 40),)).to_bytes(),
+        support.BLOB: Support.fit(cases, cases, [0.35], layer=layer, salt="").to_bytes(),
+    }  # fmt: skip
+    return Path(save_stand_in(folder / "learned", pipeline, blobs=blobs, **facts))
+
+
+def test_disturbed_scores_are_calibrated_by_the_map_of_the_score(tmp_path):
+    with_blobs(tmp_path, "chest_xray_opacity")
+    pipeline = replace(shelf().load("chest_xray_opacity"), uncertainty="augmentation")
+    image = np.full((256, 256), 60, np.float32)
+    image[100:140, 60:100] = 250
+    pixels, grid = Pixels(image, Grid.plane((256, 256)), False, "grey", (128, 256)), Grid.plane((256, 256))
+    series = Series("image", "image", "DX", (), ((0, 0),), grid, False, {}, Identifiers())
+    found = {}
+    for name in ("plain", "learned"):
+        model = Scorer(pipeline, tmp_path / name, "cpu", 4, False)
+        (found[name],) = model.answers([model.prepare(series, pixels)], ["p7"])
+    plain, learned = found["plain"], found["learned"]
+    assert plain.prediction.score_name == "uncalibrated score"
+    assert plain.prediction.conformal_set is plain.prediction.support is None
+    assert learned.prediction.logit == plain.prediction.logit
+    assert learned.prediction.score == pytest.approx(expit(0.4 * plain.prediction.logit - 0.3), abs=1e-6)
+    assert learned.prediction.threshold == 0.35
+    assert learned.prediction.score_name == "calibrated probability"
+    assert learned.prediction.support.trained_on
+    for disturbed, score in plain.uncertainty.scores.items():
+        assert learned.uncertainty.scores[disturbed] == pytest.approx(expit(0.4 * logit(score) - 0.3), abs=1e-4)
+    assert learned.uncertainty.score_sd == pytest.approx(np.std(list(learned.uncertainty.scores.values())))
+    assert 0 < plain.uncertainty.map_agreement <= 1
+    np.testing.assert_array_equal(learned.explanation.evidence, plain.explanation.evidence)
+
+
+def test_of_a_slide_the_pooled_score_is_calibrated_and_the_highest_tile_is_supported(tmp_path):
+    facts = {"transform_options": {"size": (TILE, TILE)}, "gain": 40.0}
+    learned = with_blobs(tmp_path, "histology_tumour", **facts)
+    whole = slide((192, 128), [(0, 0), (0, 64), (64, 0), (64, 64), (128, 64)], dark=[3])
+    one, two = answer(scorer(tmp_path / "plain", "augmentation"), whole), answer(scorer(learned, "augmentation"), whole)
+    assert two.prediction.score == pytest.approx(expit(0.4 * one.prediction.logit - 0.3), abs=1e-6)
+    assert two.prediction.part_scores == pytest.approx(
+        tuple(expit(0.4 * logit(np.array(one.prediction.part_scores)) - 0.3)), abs=1e-5
+    )
+    for disturbed, score in one.uncertainty.scores.items():
+        assert two.uncertainty.scores[disturbed] == pytest.approx(expit(0.4 * logit(score) - 0.3), abs=1e-4)
+    bundle = load_bundle(learned)
+    dark = scorer(learned).prepare(SERIES, whole).tensor[3:4]
+    known = Support.from_bytes(bundle.blob(support.BLOB))
+    _, feature, _ = features(bundle.model, [dark], bundle.card.layer)
+    expected = known.judge(feature[0], two.prediction.score)
+    assert two.prediction.support.nearest == pytest.approx(expected.nearest, rel=1e-4)
+    assert two.prediction.support.similarity == expected.similarity
+
+
+def test_of_a_softmax_the_temperature_reaches_the_disturbed_scores(tmp_path):
+    """Three classes whose odds do not say what their tempered probability is."""
+    labels = ("healthy", "opacity", "fluid")
+    warm = Calibration("softmax", (0.2,) * 3, (0.0,) * 3, (0.4, 0.3, 0.3), 50, 50)
+    save_stand_in(
+        tmp_path, "chest_xray_opacity", blobs={calibration.BLOB: warm.to_bytes()}, network={"out_channels": 3},
+        labels=labels, head="softmax",
+    )  # fmt: skip
+    bundle = load_bundle(tmp_path)
+    with torch.no_grad():
+        bundle.model.head.map.weight[:] = torch.tensor([20.0, 200.0, 90.0]).reshape(3, 1, 1, 1)
+    model = Scorer(replace(shelf().load("chest_xray_opacity"), uncertainty="augmentation"), tmp_path, "cpu", 4, False)
+    model._bundle = bundle
+    x = torch.full((1, 1, 256, 256), 0.2)
+    x[..., 60:140, 60:140] = 0.95
+    (found,) = model.answers([Prepared(x, (Grid.plane((256, 256)),), ())])
+    with torch.no_grad():
+        z = bundle.model(x)[0].numpy()
+    assert found.prediction.score == pytest.approx(softmax(0.2 * z)[1], abs=1e-5)
+    assert found.uncertainty.scores["contrast up"] != pytest.approx(found.prediction.score, abs=1e-4)
+    explained = model._explain(x, [Grid.plane((256, 256))])
+    spread = model._disturbance.spread(bundle.model, explained)[0]
+    expected = softmax(0.2 * spread.outputs, axis=1)[:, 1]
+    assert list(found.uncertainty.scores.values()) == pytest.approx(expected.tolist(), abs=1e-6)
+
+
+def test_an_ensemble_beside_the_bundle_is_asked_too(tmp_path):
+    save_stand_in(tmp_path, "histology_tumour", transform_options={"size": (TILE, TILE)}, gain=40.0)
+    save_stand_in(tmp_path / "members" / "1", "histology_tumour", transform_options={"size": (TILE, TILE)}, gain=-9.0)
+    found = answer(scorer(tmp_path, "ensemble"), slide((64, 64), [(0, 0)], dark=[0]))
+    own, other = found.uncertainty.scores.values()
+    assert own == pytest.approx(found.prediction.score, abs=1e-6)
+    assert own > 0.5 > other
+    assert found.uncertainty.epistemic > 0.01
+    decided = decide(found.prediction, found.uncertainty, demonstration=False)
+    assert decided.outcome == "refer"
+    assert "1 of 2 networks (ensemble)" in decided.reasons[-1]
