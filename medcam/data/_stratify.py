@@ -12,7 +12,7 @@ def stratify(labels: npt.NDArray[np.bool_], shares: Sequence[float], images: npt
     """A side for each patient, so that every side gets its share of every label.
 
     The label with fewest patients left goes first; each of its patients joins the side that still wants most of this
-    label, of equal ones the side that wants most patients, then most images, then a random one. Unlike the paper's, a
+    label, of equal ones the side that wants most images, then most patients, then a random one. Unlike the paper's, a
     side wants at least one patient of each label that has as many patients as there are sides,
     and no side stays empty.
 
@@ -40,7 +40,7 @@ def stratify(labels: npt.NDArray[np.bool_], shares: Sequence[float], images: npt
         for patient in order:
             if side[patient] >= 0 or not table[patient, label]:
                 continue
-            chosen = _most(wanted[:, label], places, room, rng)
+            chosen = _most(wanted[:, label], room, places, rng)
             side[patient] = chosen
             wanted[chosen, table[patient]] -= 1
             places[chosen] -= 1
@@ -71,8 +71,8 @@ def _wanted(patients: int, share: Floats) -> Floats:
     return wanted
 
 
-def _most(wanted: Floats, places: Floats, room: Floats, rng: np.random.Generator) -> int:
+def _most(wanted: Floats, room: Floats, places: Floats, rng: np.random.Generator) -> int:
     best = np.arange(len(wanted))
-    for demand in (wanted, places, room):
+    for demand in (wanted, room, places):
         best = best[demand[best] >= demand[best].max() - 1e-9]
     return int(rng.choice(best))

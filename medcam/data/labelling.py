@@ -86,7 +86,7 @@ class Labelling(Record):
             names = [left.strip() for left, _, _ in pairs]
             if len(set(names)) < len(names):
                 raise UsageError("bad-labelling", "--classes names a class twice.")
-            return cls.classes({left.strip(): _words(right or left, "+") for left, _, right in pairs})
+            return cls.classes({left.strip(): _words(right if sign else left, "+") for left, sign, right in pairs})
         if multilabel is not None:
             return cls.multilabel(_words(multilabel, ","))
         if positive is None and negative is None:

@@ -169,12 +169,12 @@ def _cells(rows: list[Row]) -> Iterator[tuple[int, str]]:
 def _files(rows: list[Row]) -> Iterator[tuple[int, str]]:
     """Rows that name the same file, or a file of a series that another row names as a folder."""
     seen: dict[str, int] = {}
-    places = [os.path.realpath(row.file) for row in rows]
-    for row, place in zip(rows, places, strict=True):
-        if place in seen and row.columns["file"].strip():
+    places = [(row, os.path.realpath(row.file)) for row in rows if row.columns["file"].strip()]
+    for row, place in places:
+        if place in seen:
             yield row.line, f"the file of line {seen[place]} once more"
         seen.setdefault(place, row.line)
-    for row, place in zip(rows, places, strict=True):
+    for row, place in places:
         folder = str(Path(place).parent)
         if folder in seen and row.file.is_file():
             yield row.line, f"a file of the series of line {seen[folder]} once more"
