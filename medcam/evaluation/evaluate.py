@@ -22,6 +22,7 @@ from medcam.evaluation.cohort import Cohort, cohort
 from medcam.evaluation.comparison import Comparison
 from medcam.evaluation.coverage import coverage
 from medcam.evaluation.doubt import Doubt, one_minus_two_sigma
+from medcam.evaluation.meaning import meaning
 from medcam.evaluation.outcome import Evaluation, LeftOutRow, Model
 from medcam.evaluation.overall import overall
 from medcam.evaluation.page import page
@@ -54,7 +55,8 @@ def evaluate(
         folder: the bundle.
         data: the manifest.
         out: a folder; files of these names in it are replaced.
-        labelling: what the manifest's labels mean to the model; by default they are 0 or 1.
+        labelling: what the manifest's labels mean to the model; by default what they meant when it was trained, or 0
+            and 1.
         options: how.
         against: a second bundle, compared on the same patients.
         progress: what shows how far it is.
@@ -68,10 +70,10 @@ def evaluate(
     with storage_errors(out):
         out.mkdir(parents=True, exist_ok=True)
     bundles = [load_bundle(f, device=chosen.device, trust_code=chosen.trust_code) for f in (folder, against) if f]
-    meant = labelling or Labelling.parse(bundles[0].card.labels[0])
+    manifest = Manifest.read(data, chosen.where)
+    meant = meaning(bundles[0], labelling, (row.label for row in manifest.rows))
     for bundle in bundles:
         outputs(bundle, meant)  # before anything is decoded
-    manifest = Manifest.read(data, chosen.where)
     mine, told = cohort(manifest, bundles[:1], chosen.side, chosen.where)
     seen = answers(bundles[0], mine, meant, chosen, shown)
     compared: list[Comparison] = []

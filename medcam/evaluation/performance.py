@@ -131,6 +131,16 @@ def proportion(hits: int, cases: int, patients: int) -> Estimate:
     return Estimate(hits / cases, low, high, "Wilson" if patients == cases else "Wilson by number of patients")
 
 
+def difference(first: Estimate, second: Estimate) -> Estimate:
+    """First less second of two proportions of different cases, with the interval that theirs imply (Newcombe, 1998)."""
+    ends = (first.value, first.low, first.high), (second.value, second.low, second.high)
+    (p, low, high), (q, below, above) = ends
+    if p is None or q is None or low is None or high is None or below is None or above is None:
+        return Estimate(None, method="Newcombe")
+    down, up = np.hypot(p - low, above - q), np.hypot(high - p, q - below)
+    return Estimate(p - q, float(p - q - down), float(p - q + up), "Newcombe")
+
+
 def _perfect(auroc: Estimate) -> tuple[str, ...]:
     if auroc.value in (0.0, 1.0):
         return ("The classes are told apart without an error here, so no interval of the AUROC shows its doubt.",)

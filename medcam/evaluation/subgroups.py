@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from medcam.evaluation.bootstrap import Bootstrap, Estimate, Measure, Values
+from medcam.evaluation.bootstrap import Bootstrap, Estimate, Values
 from medcam.evaluation.classification import Ranked
-from medcam.evaluation.performance import proportion, ratio
+from medcam.evaluation.performance import difference, proportion
 from medcam.record import Record
 
 ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
@@ -44,7 +44,7 @@ class Subgroup(Record):
     """With Wilson's interval."""
     specificity: Estimate
     differences: Mapping[str, Estimate]
-    """Of these three: group less all others, by patient bootstrap; those that are given."""
+    """Of these three: group less all others; of the AUROC by patient bootstrap, else by Newcombe's interval."""
     differs: tuple[str, ...]
     """Figures whose difference has an interval without zero."""
     note: str = ""
@@ -129,22 +129,17 @@ def _subgroup(
     people = len(set(patients[inside]))
     with_sick, with_healthy = set(patients[inside & sick]), set(patients[inside & ~sick])
     enough = {"sensitivity": len(with_sick) >= FEW, "specificity": len(with_healthy) >= FEW}
-    enough["auroc"] = all(enough.values())
-    measures: dict[str, Measure] = {
-        "auroc": Ranked(sick, scores).auroc,
-        **{name: ratio(name, sick, flagged) for name in ("sensitivity", "specificity")},
-    }
-    given = {name: measure for name, measure in measures.items() if enough[name]}
-    differences = bootstrap.estimates({name: _difference(measure, inside) for name, measure in given.items()})
+    shares, differences = {}, {}
+    for name, right, of in (("sensitivity", flagged & sick, sick), ("specificity", ~flagged & ~sick, ~sick)):
+        mine, others = (_share(right & group, of & group, patients) for group in (inside, ~inside))
+        shares[name] = mine if enough[name] else Estimate(None)
+        if enough[name] and others.value is not None:
+            differences[name] = difference(mine, others)
     auroc = Estimate(None)
-    if enough["auroc"]:
-        auroc = bootstrap.estimate(lambda weights: measures["auroc"](weights * inside))
-    hits = {"sensitivity": flagged & sick & inside, "specificity": ~flagged & ~sick & inside}
-    of = {"sensitivity": (sick & inside, with_sick), "specificity": (~sick & inside, with_healthy)}
-    shares = {
-        name: proportion(int(hits[name].sum()), int(cases.sum()), len(them)) if enough[name] else Estimate(None)
-        for name, (cases, them) in of.items()
-    }
+    if all(enough.values()):
+        measure = Ranked(sick, scores).auroc
+        auroc = bootstrap.estimate(lambda weights: measure(weights * inside))
+        differences["auroc"] = bootstrap.estimate(lambda w: measure(w * inside) - measure(w * ~inside))
     few = [word for word, them in (("with", with_sick), ("without", with_healthy)) if len(them) < FEW]
     return Subgroup(
         label=label,
@@ -163,8 +158,8 @@ def _subgroup(
     )
 
 
-def _difference(measure: Measure, inside: npt.NDArray[np.bool_]) -> Measure:
-    return lambda weights: measure(weights * inside) - measure(weights * ~inside)
+def _share(right: npt.NDArray[np.bool_], of: npt.NDArray[np.bool_], patients: npt.NDArray[np.str_]) -> Estimate:
+    return proportion(int(right.sum()), int(of.sum()), len(set(patients[of])))
 
 
 def _excludes_zero(estimate: Estimate) -> bool:

@@ -3,7 +3,7 @@ import pytest
 
 from medcam.evaluation.bootstrap import Bootstrap
 from medcam.evaluation.classification import wilson
-from medcam.evaluation.performance import Performance, performance
+from medcam.evaluation.performance import Performance, difference, performance, proportion
 
 
 def test_ten_patients_by_hand() -> None:
@@ -75,3 +75,10 @@ def test_decisions_of_another_kind_and_shared_draws() -> None:
     )
     assert (found.tp, found.fp, found.tn, found.fn) == (2, 0, 2, 0)
     assert found.auroc.draws + found.auroc.discarded == 200
+
+
+def test_difference_of_two_proportions_is_newcombe_s_example() -> None:
+    found = difference(proportion(56, 70, 70), proportion(48, 80, 80))  # Newcombe 1998, method 10, example (a)
+    assert (found.value, found.low, found.high) == pytest.approx((0.2, 0.0524, 0.3339), abs=5e-5)
+    none = difference(proportion(10, 10, 10), proportion(20, 20, 20))  # drawing would give no width at all
+    assert (none.low, none.high) == pytest.approx((-0.2775, 0.1611), abs=5e-5)
