@@ -10,6 +10,8 @@ import pytest
 
 from medcam.errors import ModelError
 from medcam.progress import Progress
+from medcam.reliability.calibration import Calibration
+from medcam.reliability.conformal import Conformal
 from medcam.results import Results
 from medcam.screening import Options, screen
 from tests.small_dicom import scene, write_dx
@@ -72,6 +74,32 @@ def test_every_file_has_one_fate_and_nothing_is_left_in_staging(world, screened)
     assert [record.path for record in outcome.intake.files] == there
     assert {record.status for record in outcome.intake.files} == {"used"}
     assert list((out / "staging").iterdir()) == []
+
+
+def test_what_a_bundle_learned_reaches_the_stored_case_and_a_new_calibration_is_a_new_answer(x_rays, tmp_path):
+    name, pipeline = "chest_xray_opacity", tmp_path / "learned"
+    scale = Calibration("single-logit", (0.3,), (0.0,), (0.4,), 90, 90)
+    sets = Conformal("single-logit", ("opacity",), 0.1, "lac", True, ((0.0, 0.0),), ((50, 40),))
+
+    def screened(**blobs):
+        blobs = {f"configs/{kind}.json": blob.to_bytes() for kind, blob in blobs.items()}
+        model = save_stand_in(pipeline, name, blobs=blobs, demonstration=False)
+        outcome = World(x_rays.folder, {name: model}, (name,)).screen(tmp_path / "results")
+        return outcome, by_source(tmp_path / "results")
+
+    outcome, plain = screened()
+    assert [(row["new"], row["calibrated"]) for row in outcome.rows] == [(True, False)] * 4
+    assert {case.decision.outcome for case in plain.values()} == {"flagged"}
+    outcome, learned = screened(calibration=scale, conformal=sets)
+    assert [(row["new"], row["calibrated"]) for row in outcome.rows] == [(True, True)] * 4
+    for key, case in learned.items():
+        assert case.prediction.score == pytest.approx(1 / (1 + np.exp(-0.3 * plain[key].prediction.logit)), abs=1e-6)
+        assert case.prediction.score_name == "calibrated probability"
+        assert case.prediction.conformal_set.members == ()
+        assert case.decision.outcome == "refer"
+        assert "the 90 % conformal set is empty" in case.decision.reasons[0]
+    outcome, _ = screened(calibration=scale, conformal=sets)
+    assert [(row["new"], row["calibrated"]) for row in outcome.rows] == [(False, True)] * 4
 
 
 # what is done again
