@@ -113,7 +113,8 @@ def _prepared(pixels: Pixels, series: Series, transform: str, options: Mapping[s
     except MedcamError:
         raise
     except Exception as error:  # whatever a transform throws at odd pixels is that file's fate
-        raise InputError("preparation-failed", f"{type(error).__name__}: {error}") from error
+        cause = error.__cause__ or error  # MONAI's own error says only which step it was
+        raise InputError("preparation-failed", f"{type(cause).__name__}: {cause}") from error
 
 
 def _source(pixels: Pixels) -> Source:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from medcam.errors import InputError
+from medcam.errors import InputError, MedcamError
 from medcam.grid import Grid, Matrix
 from medcam.study import Pixels
 
@@ -116,13 +116,27 @@ def _apply(array: npt.NDArray[Any], grid: Grid, colour: bool, transform: Compose
     values = np.moveaxis(array, -1, 0) if colour else array[None]  # (C, *space)
     axes = len(grid.shape)
     affine = torch.from_numpy(grid.matrix[:, _TO_MONAI[axes]])
-    image = transform(MetaTensor(torch.from_numpy(values), affine=affine, meta={TIMES: grid.frame_times_s}))
+    image = _transformed(
+        MetaTensor(torch.from_numpy(values), affine=affine, meta={TIMES: grid.frame_times_s}), transform
+    )
     if image.ndim != axes + 1:
         raise InputError("preparation-failed", f"The transform made {image.ndim - 1} axes out of {axes}.")
     tensor = image.as_tensor().to(torch.float32).contiguous()
     if not bool(tensor.isfinite().all()):
         raise InputError("preparation-failed", "The prepared pixels hold NaN or infinity; export the series again.")
     return tensor, _placed(grid, tuple(tensor.shape[1:]), np.asarray(image.affine, np.float64)[:, _FROM_MONAI[axes]])
+
+
+def _transformed(image: Any, transform: Compose) -> Any:
+    try:
+        return transform(image)
+    except RuntimeError as error:
+        cause: BaseException = error  # MONAI's, which tells only the step; what the step raised is behind it
+        while cause.__cause__ is not None and not isinstance(cause, MedcamError):
+            cause = cause.__cause__
+        if isinstance(cause, MedcamError):
+            raise cause from None
+        raise
 
 
 def _own(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
