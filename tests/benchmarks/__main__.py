@@ -14,7 +14,7 @@ from tests.benchmarks.measure import Row
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when torch is imported; see the page
 
-NAMES = ("screening", "loop", "memory", "index", "curriculum")
+NAMES = ("screening", "loop", "memory", "index", "dropout", "curriculum")
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "results" / "speed.md"
 
 

@@ -10,15 +10,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from medcam.errors import ExplainError
 from medcam.models import load_bundle
 from medcam.models.resnet import ResNet
 from medcam.results import Results
 from medcam.screening import Options, screen
 from sample_data import chest_xray
-from tests.benchmarks import curriculum, index, inputs, loop, memory, screening
+from tests.benchmarks import curriculum, dropout, index, inputs, loop, memory, screening
 from tests.benchmarks.__main__ import NAMES, as_table, page
 from tests.benchmarks.measure import Row, cpu_seconds, interleaved, ratios, seconds, spread
+from tests.uncertainty.nets import Dropping
 
 SMALL = {"init_features": 8, "growth_rate": 4, "block_config": (2, 2)}
 
@@ -82,6 +85,18 @@ def test_unequal_work_is_no_comparison(job, tmp_path):
     chest_xray.write(lateral, job.folder, inputs.patient(7), inputs.study("dx", 7), name="lateral.dcm")
     with pytest.raises(RuntimeError, match="unequal work: 6 cases"):
         screening.compare(job, tmp_path, rounds=1)
+
+
+def test_all_passes_of_dropout_are_timed():
+    small = Dropping(0.5, 0.0).eval()
+    rows = []
+    small.fc.register_forward_hook(lambda module, args, output: rows.append(len(output)))
+    row = dropout.compare("small", small, torch.randn(2, 1, 16, 16), "body", rounds=3)
+    assert row.measured == "20 passes of Monte-Carlo dropout, small, 2 x 1 x 16 x 16, in forwards"
+    assert float(row.value.split()[0]) > 0
+    assert rows.count(20 * 2) == 1 + 3, "the tail of two images, in every round and once before"
+    with pytest.raises(ExplainError, match="no-dropout"):
+        dropout.compare("none", Dropping(0.0, 0.0).eval(), torch.randn(2, 1, 16, 16), "body", rounds=1)
 
 
 def test_index_counts_files_only_if_all_are_used(tmp_path):
