@@ -406,7 +406,8 @@ def _undecided(prediction: Prediction) -> Iterator[str]:
     if not found.members:
         yield f"the {found.name} is empty: no answer fits as it fits the calibration patients"
     elif held and len(found.members) > 1:
-        yield f"the {found.name} holds {' and '.join(found.members)}" + (f": it {found.note}" if found.note else "")
+        want = ", for want of calibration patients" if found.note else ""
+        yield f"the {found.name} holds {' and '.join(found.members)}{want}"
     elif held != above:
         side = "at or above" if above else "below"
         yield f"the {found.name} holds only {' and '.join(found.members)}, but the score is {side} the threshold"

@@ -110,7 +110,7 @@ def test_too_few_calibration_patients_are_said_with_the_set_and_with_the_reason(
     (why,) = decide(
         Prediction("opacity", 0.1, 0.0, 0.5, "", conformal_set=few), Uncertainty("none", {}, None), False
     ).reasons
-    assert why.endswith(f"holds no opacity and opacity: it {note}")
+    assert why.endswith("holds no opacity and opacity, for want of calibration patients")
 
 
 def test_support_in_words():

@@ -36,7 +36,7 @@ def blocks(case: Case) -> tuple[Block, ...]:
         found.append(Rows(scores, f"{prediction.score_name.capitalize()} under each disturbance", short=True))
     if prediction.support is not None and prediction.support.neighbours:
         near = tuple((one.patient, one.text) for one in prediction.support.neighbours)
-        found.append(Rows(near, "Nearest training cases, by hashed patient", short=True))
+        found.append(Rows(near, "Nearest training cases, by hashed patient"))
     return tuple(found)
 
 
@@ -84,8 +84,9 @@ def spread_words(uncertainty: Uncertainty, score: float, threshold: float) -> st
         if crossed == 0
         else f"under {crossed} of them the score falls on the other side of the threshold"
     )
+    what = {"dropout": "passes", "ensemble": "networks"}.get(uncertainty.method, "disturbances")
     words = (
-        f"{uncertainty.name}: {len(scores)} disturbances move the score between {min(scores):.3f} and "
+        f"{uncertainty.name}: {len(scores)} {what} move the score between {min(scores):.3f} and "
         f"{max(scores):.3f}, standard deviation {uncertainty.score_sd:.3f}; {stable}"
     )
     return "; ".join((words, *uncertainty.parts))

@@ -117,7 +117,7 @@ def test_what_calibration_and_training_say_stands_in_one_line_each(results, case
         "3 of the 5 nearest training cases agree, within the training range; support 1.20 (reliable from 1.00)"
     )
     assert finding["0000000000000003"] == "without the finding, does not agree"
-    assert finding["Uncertainty"].startswith("deep ensemble: 2 disturbances move the score between 0.800 and 0.900")
+    assert finding["Uncertainty"].startswith("deep ensemble: 2 networks move the score between 0.800 and 0.900")
     assert finding["Uncertainty"].endswith(
         "entropy 0.500 nats, 0.450 aleatoric (the networks share it) and 0.050 epistemic (they differ); "
         "the maps overlap by 71%"
