@@ -1,5 +1,6 @@
 """Files to examples: decoded in subprocesses and prepared as screening does it."""
 
+import hashlib
 from collections import deque
 from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medcam.data._pack import Source
+from medcam.data.manifest import NO_PATIENT
 from medcam.errors import REASONS, InputError, MedcamError, UsageError
 from medcam.readers import Decoder, index
 from medcam.study import Pixels, Series
@@ -21,6 +23,7 @@ from medcam.transforms import Prepared, compose, prepare
 LARGEST = float(np.finfo(np.float16).max)
 AHEAD = 4
 """Files per decoder that may wait, decoded, for the one before them."""
+MOST_PLANES = 16
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ def _made(
             values = np.moveaxis(values[0], 1, 0)  # (C, T, H, W) to (T, C, H, W)
         if np.abs(values).max() > LARGEST:
             raise UsageError("value-range", f"{transform} gives values beyond {LARGEST:g}; scale them to about 1.")
-        return Made(values.astype(np.float16), _source(pixels))
+        return Made(values.astype(np.float16), _source(pixels, series))
     finally:
         name = getattr(pixels.array, "filename", None)
         if name is not None:
@@ -117,7 +120,15 @@ def _prepared(pixels: Pixels, series: Series, transform: str, options: Mapping[s
         raise InputError("preparation-failed", f"{type(cause).__name__}: {cause}") from error
 
 
-def _source(pixels: Pixels) -> Source:
+def _source(pixels: Pixels, series: Series) -> Source:
     space = pixels.array.shape[: pixels.array.ndim - pixels.colour]
     rows, columns = space[-2:]
-    return Source(rows, columns, space[0] if len(space) > 2 else 1, pixels.colour, float(pixels.array.mean()))
+    planes = pixels.array[:: -(-space[0] // MOST_PLANES)] if len(space) > 2 else pixels.array
+    named, ids = series.identifiers.patient_id.strip(), series.identifiers
+    person = _digest(named.casefold(), ids.birth_date, ids.sex) if named.casefold() not in ("", *NO_PATIENT) else ""
+    frames = space[0] if len(space) > 2 else 1
+    return Source(rows, columns, frames, pixels.colour, float(planes.mean()), person, _digest(ids.study_uid))
+
+
+def _digest(first: str, *more: str) -> str:
+    return hashlib.sha256("\0".join((first, *more)).encode()).hexdigest()[:16] if first else ""

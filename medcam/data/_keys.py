@@ -29,7 +29,7 @@ def settings_key(transform: str, options: Mapping[str, Any], parts: str) -> str:
     digest = hashlib.sha256(f"{readers_version()} monai {version('monai')}".encode())
     for source in sorted({*own, Path(__file__).with_name("_decoding.py"), *([Path(member)] if member else [])}):
         digest.update(source.read_bytes())
-    digest.update(json.dumps([transform, options, parts], sort_keys=True, default=list).encode())
+    digest.update(json.dumps([transform, options, parts], sort_keys=True, default=repr).encode())
     return f"{transform}-{digest.hexdigest()[:16]}"
 
 

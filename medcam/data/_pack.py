@@ -25,7 +25,7 @@ ROWS_BETWEEN_FLUSHES = 32
 
 @dataclass(frozen=True)
 class Source(Record):
-    """What is known of the pixels of a file before its transform: what may give a label away."""
+    """What is known of a file before its transform: what may give a label away, and whose it is."""
 
     rows: int
     columns: int
@@ -33,7 +33,11 @@ class Source(Record):
     """Frames, slices or tiles; 1 for an image."""
     colour: bool
     mean: float
-    """Of all stored values."""
+    """Of the stored values; of at most 16 planes of a volume or cine."""
+    person: str = ""
+    """Digest of the PatientID, birth date and sex in the header; empty where it names nobody."""
+    study: str = ""
+    """Digest of the StudyInstanceUID; empty where there is none."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ class Pack:
         self.folder, self.file = folder, folder / "images.f16"
         self.entries: dict[str, Entry] = {}
         with storage_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # pixels of patients
             self.file.touch()
         self.refresh()
 

@@ -17,6 +17,7 @@ from medcam.data._loading import Loading
 from medcam.data._pack import VALUE, Entry, Pack
 from medcam.data.images import Images, Store
 from medcam.data.labelling import Labelling
+from medcam.data.leak import check_headers
 from medcam.data.manifest import Manifest, Row
 from medcam.errors import InputError, UsageError
 from medcam.progress import Tick
@@ -62,7 +63,7 @@ def load(
         parts: "whole" makes one example of a file (of a slide: of each tile), "frames" one of each frame of a cine.
         frames_per_second, most_frames: which frames, see the transform `ultrasound`; only for parts "frames".
         cache: a folder that keeps prepared images, by the content of their files and by all that made them; the next
-            run reads them there. It holds pixels of patients. None keeps nothing.
+            run reads them there. It holds pixels of patients and may be deleted at any time. None keeps nothing.
         memory_gib: images that need more stay in a mapped file, in `cache` or in the system's temporary folder.
         workers: decoding subprocesses.
         progress: called with (files done, files in all).
@@ -71,7 +72,8 @@ def load(
         The images in the order of the manifest, kept as float16, and each row that gave none, with its reason.
 
     Raises:
-        UsageError: "nothing-to-load", "mixed-size", "mixed-colour", "bad-option", or there is no such transform.
+        UsageError: "nothing-to-load", "mixed-size", "mixed-colour", "bad-option", there is no such transform, or
+            "one-person", headers say that two patients are one.
         ResultsError: the cache is full or may not be written.
     """
     stated = dict(options or {})
@@ -88,6 +90,7 @@ def load(
         if not used:
             raise _nothing(left)
         entries = [entry for _, entry in used]
+        check_headers([row.patient_id for row, _ in used], [entry.source for entry in entries])
         fits = sum(entry.values for entry in entries) * VALUE.itemsize <= memory_gib * GIB
         store = Store(pack.read(entries)) if fits else Store(pack.mapped(), pack.file, passing)
     except BaseException:

@@ -13,6 +13,7 @@ from medcam.errors import UsageError
 from medcam.record import Record
 
 if TYPE_CHECKING:
+    from medcam.data._pack import Source
     from medcam.data.images import Images
 
 MOST_BITS = 8
@@ -46,6 +47,31 @@ def check(sides: Sequence[str], patients: Sequence[str]) -> None:
         count = f"{len(split)} patients are" if len(split) > 1 else "One patient is"
         message = f"{count} on two sides of the split: {', '.join(split[:10])}{more}; split by patient."
         raise UsageError("patient-leak", message)
+
+
+def check_headers(patients: Sequence[str], sources: Sequence[Source]) -> None:
+    """Refuse patients who are one person in the headers of their files.
+
+    Headers agree if they name the same study, or the same PatientID with the same birth date and sex; an id that more
+    than half of the patients share stands for nobody.
+
+    Args:
+        patients: (N,) patient of each example.
+        sources: (N,) what is known of its file; or empty.
+
+    Raises:
+        UsageError: "one-person", naming the patients.
+    """
+    found: dict[str, set[str]] = {}
+    for patient, source in zip(patients, sources, strict=bool(sources)):
+        for mark in filter(None, (source.person and f"person {source.person}", source.study)):
+            found.setdefault(mark, set()).add(patient)
+    most = max(len(set(patients)) / 2, 2)
+    groups = {tuple(sorted(g)) for mark, g in found.items() if len(g) > 1 and (len(g) <= most or " " not in mark)}
+    if groups:
+        told = "; ".join(" = ".join(group[:5]) for group in sorted(groups)[:10])
+        message = f"{len(groups)} people have more than one patient_id, by their files' headers: {told}; give them one."
+        raise UsageError("one-person", message)
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from medcam.readers import Decoder, index
 from medcam.storage import lock
 from medcam.transforms import compose, prepare
 from tests.data.pictures import picture, write_cine, write_manifest, write_pictures
-from tests.small_dicom import scene, write_ct
+from tests.small_dicom import scene, write_ct, write_dx
 
 ROOT = Path(__file__).resolve().parents[2]
 load = functools.partial(dataset.load, workers=1)
@@ -126,6 +126,27 @@ def test_a_folder_is_one_series(tmp_path: Path) -> None:
     assert images.shape == (1, 8, 16, 16)
     seen = by_screening(tmp_path / "series", "ct", tmp_path, **options)[0]
     assert (images[0]["image"] - seen).abs().max() <= 2**-12
+
+
+def test_two_patients_who_are_one_in_their_headers_are_refused(tmp_path: Path) -> None:
+    values = scene((20, 24), np.s_[2:4, 5:9])
+    for number, (person, study) in enumerate([("A", "1.2"), ("a ", "1.3"), ("B", "1.3"), ("C", "1.4"), ("C", "1.5")]):
+        write_dx(tmp_path / f"{number}.dcm", values + number, study=study, PatientID=person)
+    rows = [(f"{number}.dcm", "1", f"p{number}") for number in range(5)]
+    said = refused("one-person", write_manifest(tmp_path, rows), BINARY, "xray", SIZE, cache=tmp_path / "cache")
+    assert "p0 = p1" in said  # one id, one birth date
+    assert "p1 = p2" in said  # one study
+    assert "p3 = p4" in said
+    refused("one-person", write_manifest(tmp_path, rows), BINARY, "xray", SIZE, cache=tmp_path / "cache")
+    rows = [(file, label, ["p", "p", "p", "q", "q"][n]) for n, (file, label, _) in enumerate(rows)]
+    images, _ = load(write_manifest(tmp_path, rows), BINARY, "xray", SIZE, cache=tmp_path / "cache")
+    assert len(images) == 5
+    for number in range(5):  # the same id for all, as somebody writes who removes names
+        write_dx(tmp_path / f"{number}.dcm", values + number, study=f"1.{number}", PatientID="removed")
+    rows = [(f"{number}.dcm", "1", f"p{number}") for number in range(5)]
+    images, _ = load(write_manifest(tmp_path, rows), BINARY, "xray", SIZE)
+    assert len(images) == 5
+    assert "removed" not in (next((tmp_path / "cache").iterdir()) / "index.jsonl").read_text()
 
 
 @pytest.mark.parametrize(("rate", "frames"), [(Fraction(25), 100), (Fraction(30000, 1001), 300), (Fraction(10), 21)])
