@@ -13,6 +13,7 @@ from torch import nn
 
 from medcam.models._classifier import Classifier
 from medcam.models._head import Head
+from medcam.models._position import on_grid
 
 PRESETS: dict[str, dict[str, Any]] = {
     "vit_b_16": {"size": 224, "pooling": "cls"},
@@ -92,20 +93,13 @@ class ViT(Classifier):
         """(B, C, *space) to (B, width, *space / patch); with pooling "cls" to one cell."""
         patches = self.patch_embedding(self._padded(image))  # (B, width, *grid)
         grid = patches.shape[2:]
-        tokens = (patches + self.position_for(grid)).flatten(2).transpose(1, 2)  # (B, patches, width)
+        tokens = (patches + on_grid(self.position, grid)).flatten(2).transpose(1, 2)  # (B, patches, width)
         if self.cls_token is None:
             features: torch.Tensor = self.norm(self.blocks(tokens)).transpose(1, 2)
             return features.reshape(*features.shape[:2], *grid)
         tokens = torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], dim=1)
         token: torch.Tensor = self.norm(self.blocks(tokens))[:, 0]
         return token.reshape(*token.shape, *[1] * len(grid))
-
-    def position_for(self, grid: Sequence[int]) -> torch.Tensor:
-        """The position embedding (1, width, *grid), interpolated if the grid is another than it was made for."""
-        if tuple(grid) == tuple(self.position.shape[2:]):
-            return self.position
-        mode = "bicubic" if len(grid) == 2 else "trilinear"
-        return nn.functional.interpolate(self.position, size=tuple(grid), mode=mode)
 
     def _padded(self, image: torch.Tensor) -> torch.Tensor:
         missing = [-pixels % step for pixels, step in zip(image.shape[2:], self.patch, strict=True)]
