@@ -6,7 +6,9 @@ conformal.py          sets of answers that hold the true one for a stated share 
 thresholds.py         where to cut: Youden, a fixed sensitivity, costs, each with its interval
 selective.py          what is gained by referring the least certain cases: risk over coverage
 entropy.py            aleatoric and epistemic parts of the spread over networks
+sdm.py                similarity, distance and magnitude of one answer
 support.py            nearest training cases, and what is unlike all of them
 maps.py               whether heat maps of several networks or passes agree
+evidential.py         evidence and vacuity of a network that was trained for them
 apply.py              all of it, read from a bundle and applied to one prediction
 """

@@ -2,11 +2,13 @@
 
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from medcam.findings import ConformalSet, Judged, Neighbour, Uncertainty, decide
 from medcam.results import Results
 from medcam.review.pictures import Pictures
 from medcam.review.verdicts import all_verdicts, check_chain, first_read, lock_first_read, verdicts_of
@@ -178,6 +180,38 @@ def test_what_the_page_says_about_a_case(app, cases):
     ):  # fmt: skip
         assert words in said, words
     assert "demonstration only" in everything(app(cases[4]))
+
+
+def test_what_calibration_patients_and_training_cases_say_is_shown_and_hidden_with_the_ai(app, cases, folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "learned")
+    case = cases[3]
+    near = (
+        Neighbour("0123456789abcdef", "f" * 16, True, True, 1.0),
+        Neighbour("fedcba9876543210", "e" * 16, False, False, 2.0),
+    )
+    prediction = replace(
+        case.prediction, score=0.83, score_name="calibrated probability", threshold=0.41,
+        threshold_origin="Youden on 120 calibration patients",
+        conformal_set=ConformalSet(("no nodule", "nodule"), "nodule", 0.1, 40),
+        support=Judged(1, 0.4, 9.1, 7.0, 0.2, None, True, False, near),
+    )  # fmt: skip
+    votes = Uncertainty("ensemble", {"a": 0.83, "b": 0.2}, 0.31, 0.6, 0.5, 0.1, 0.44)
+    with Results.writer(tmp_path / "learned") as results:
+        learned = replace(case, prediction=prediction, uncertainty=votes, decision=decide(prediction, votes, False))
+        pictures = {one.file: (results.path(case.key) / one.file).read_bytes() for one in case.key_images}
+        results.add(learned, results.series(case.key), pictures, results.pixels(case.key))
+    lines = (
+        "calibrated probability 0.830 ± 0.310 (ensemble)", "threshold 0.41 (Youden on 120 calibration patients)",
+        "90 % conformal set: no nodule or nodule", "support: 1 of the 2 nearest training cases agree, outside the training",
+        "the 90 % conformal set holds no nodule and nodule", "unlike anything trained on", "1 of 2 networks (ensemble)",
+        "deep ensemble: standard deviation of the score 0.310", "0.100 epistemic", "0123456789abcdef", "does not agree",
+    )  # fmt: skip
+    said = everything(app(case, results=tmp_path / "learned"))
+    for words in lines:
+        assert words in said, words
+    hidden = everything(app(case, "--hidden-first-read", results=tmp_path / "learned"))
+    for words in ("calibrated", "conformal", "support", "epistemic", "0123456789abcdef"):
+        assert words not in hidden, words
 
 
 @pytest.mark.parametrize("number", range(6))
