@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import re
 import signal
 import warnings
@@ -64,7 +65,8 @@ def fit(
     precision = resolved(settings.precision, device)
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        with closing(lock(folder)), torch.random.fork_rng():
+        cards = list(range(settings.devices)) if device == "cuda" else []
+        with closing(lock(folder)), torch.random.fork_rng(cards), _deterministic(device == "cuda"):
             _run(network, training, validation, settings, folder, progress, resume, device, precision)
     return _fitted(network, settings, folder, precision)
 
@@ -114,7 +116,6 @@ def _run(
             precision=precision,
             max_epochs=settings.epochs,
             gradient_clip_val=settings.clip,
-            deterministic="warn" if device == "cuda" else None,
             benchmark=False,
             logger=TensorBoardLogger(folder, name="", version="tensorboard"),
             callbacks=[Report(progress), Keeper(folder)],
@@ -151,6 +152,19 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         log.setLevel(level)
+
+
+@contextlib.contextmanager
+def _deterministic(asked: bool) -> Iterator[None]:
+    """Operations of graphics cards that give the same every time, where there are such; CPUs have no others."""
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    if asked:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what CUDA's matrix products need for it
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
 
 
 @contextlib.contextmanager

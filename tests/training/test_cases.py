@@ -1,15 +1,14 @@
 import numpy as np
 import pytest
-import torch
 
+from medcam.data.images import Images
 from medcam.data.labelling import Labelling
 from medcam.training._cases import case_auroc
-from tests.training.in_memory import InMemory
 
 
 def data(targets, patients, exams, labelling):
     targets = np.array(targets, np.float32).reshape(len(patients), -1)
-    return InMemory(torch.zeros(len(patients), 1, 2, 2), targets, patients, exams, labelling)
+    return Images.of(np.zeros((len(patients), 1, 2, 2)), targets, patients, labelling, exams)
 
 
 def test_a_long_cine_is_one_case():

@@ -3,11 +3,12 @@ import pytest
 import torch
 from torch import nn
 
+from medcam.data.images import Images
 from medcam.data.labelling import Labelling
 from medcam.errors import UsageError
 from medcam.models.resnet import ResNet
 from medcam.training.checks import check, check_network
-from tests.training.in_memory import InMemory, squares
+from tests.training.in_memory import squares
 
 
 def examples(targets, patients, labelling=None, images=None):
@@ -15,7 +16,7 @@ def examples(targets, patients, labelling=None, images=None):
     images = torch.zeros(len(targets), 1, 8, 8) if images is None else images
     labelling = labelling or Labelling.binary("mass", ["1"], ["0"])
     targets = np.reshape(targets, (len(targets), len(labelling.names)))
-    return InMemory(images, targets, names, names, labelling)
+    return Images.of(images, targets, names, labelling)
 
 
 def refusal(training, validation):

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import multiprocessing
 
 from medcam.errors import ResultsError, TrainingError, UsageError
@@ -46,22 +47,19 @@ def told(history):
     return [replace(epoch, seconds=0.0) for epoch in history]
 
 
-def armed(at, event):
-    data = squares()
-    data.__class__ = Disturbed
-    return data.arm(at, event)
-
-
-def interrupted(folder, data, **changes):
-    return fit(network(), data, squares(seed=1), replace(EVERYTHING, **changes), folder, QUIET)
+def interrupted(folder, at, event):
+    """The run of `run`, in which something happens at the `at`-th look at a training image."""
+    training = squares()
+    training.transform = Disturbed(LOOKS + at, event)
+    return fit(network(), training, squares(seed=1), EVERYTHING, folder, QUIET)
 
 
 def test_it_learns_and_keeps_the_best_epoch(tmp_path):
     net, validation = network(), squares(24, 1, seed=1)
     settings = Settings(epochs=6, batch=8, rate=2e-2, patience=None, precision="32")
-    fitted = fit(net, squares(32), validation, settings, tmp_path, QUIET)
+    fitted = fit(net, squares(32, 2), validation, settings, tmp_path, QUIET)
     with torch.no_grad():
-        logits = net(validation.images)
+        logits = net(torch.stack([row["image"] for row in validation]))
     top = fitted.history[fitted.best_epoch - 1]
     assert not net.training
     assert (
@@ -76,7 +74,11 @@ def test_it_learns_and_keeps_the_best_epoch(tmp_path):
     assert same(fitted.weights, net.state_dict())
     assert same(load_file(tmp_path / BEST), fitted.weights)
     assert fitted.history[-1].loss < fitted.history[0].loss
-    assert len(list((tmp_path / "tensorboard").glob("events.out.tfevents.*"))) == 1
+    shown = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [point.value for point in shown.Scalars("epoch/validation AUROC")] == pytest.approx(
+        [epoch.auroc for epoch in fitted.history]
+    )
+    assert len(shown.Scalars("step/loss")) == 6 * 8 // 10
 
 
 def test_the_seed_decides(tmp_path, unbroken):
@@ -100,9 +102,8 @@ def test_after_ctrl_c_the_run_goes_on_exactly(looks, tmp_path, unbroken):
     def press():
         signal.raise_signal(signal.SIGINT)
 
-    data = armed(LOOKS + looks, press)
     with pytest.raises(KeyboardInterrupt):
-        interrupted(tmp_path, data)
+        interrupted(tmp_path, looks, press)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert (tmp_path / LAST).exists() == (looks > 32)
     fitted = run(tmp_path)
@@ -111,9 +112,7 @@ def test_after_ctrl_c_the_run_goes_on_exactly(looks, tmp_path, unbroken):
 
 
 def test_after_kill_9_at_any_moment_the_run_goes_on_exactly(tmp_path, unbroken):
-    code = (
-        "import sys; from pathlib import Path; from tests.training.in_memory import run; run(Path(sys.argv[1]), True)"
-    )
+    code = "import sys; from pathlib import Path; from tests.training.in_memory import run, slowly; run(Path(sys.argv[1]), slowly)"
     threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
     process = subprocess.Popen([sys.executable, "-c", code, tmp_path], cwd=ROOT, env=os.environ | threads)
     while not (tmp_path / LAST).exists():
@@ -161,25 +160,18 @@ def test_it_stops_when_nothing_gets_better(tmp_path):
 
 
 def test_a_loss_that_is_no_number_ends_the_run_and_spoils_nothing(tmp_path, unbroken):
-    data = squares()
-    data.__class__ = Disturbed
-    good = data.images.clone()
-    data.arm(
-        LOOKS + 2 * 32 + 9, lambda: data.images.fill_(torch.nan)
-    )  # in the third epoch, when the second batch is made
     with pytest.raises(TrainingError, match="epoch 3, step 2") as caught:
-        interrupted(tmp_path, data)
+        interrupted(tmp_path, 2 * 32 + 9, lambda: torch.full((1, 24, 24), torch.nan))
     assert caught.value.code == "nan-loss"
     assert f"checkpoint in {tmp_path} is that of epoch 2." in str(caught.value)
     assert len(load(tmp_path / LAST)["history"]) == 2
     assert all(torch.isfinite(value).all() for value in load_file(tmp_path / BEST).values())
-    data.images = good
     assert same(run(tmp_path).weights, unbroken.weights)
 
 
 def test_weights_that_give_no_numbers_are_not_kept(tmp_path):
     validation = squares(8, seed=1)
-    validation.images[3] = torch.inf
+    validation.transform = Disturbed(6, lambda: torch.full((1, 24, 24), torch.inf))
     with pytest.raises(TrainingError, match="validation logit is not a number after epoch 1") as caught:
         fit(network(), squares(), validation, Settings(epochs=2, precision="32"), tmp_path, QUIET)
     assert caught.value.code == "nan-loss"
@@ -195,7 +187,7 @@ def test_a_full_disk_in_mid_checkpoint(tmp_path, unbroken):
 
     try:
         with pytest.raises(ResultsError, match="No space left") as caught:
-            interrupted(tmp_path, armed(LOOKS + 3 * 32 + 5, fill))
+            interrupted(tmp_path, 3 * 32 + 5, fill)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert caught.value.code == "disk-full"
