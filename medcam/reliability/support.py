@@ -123,7 +123,7 @@ class Support(Record):
         Args:
             feature: (D,).
             probability: of the label, as in `fit`.
-            patient: whom it shows; every training case of this patient is left out.
+            patient: whom it shows, by the same name as in `fit`; every training case of this patient is left out.
 
         Raises:
             ModelError: "support-features", the feature is of another layer or network.

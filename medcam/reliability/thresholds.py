@@ -26,7 +26,7 @@ class Threshold(Record):
     """2.5 to 97.5 % of the cuts over draws of patients."""
     sensitivity: float
     specificity: float
-    """Both over the patients it was chosen on: optimistic; report those of test patients."""
+    """Both over the images it was chosen on: optimistic; report those of test patients."""
 
 
 def youden(
