@@ -1,7 +1,8 @@
 """`explain`: from a model and its input to evidence with a place, for several methods and targets from one forward."""
 
 from collections.abc import Sequence
-from typing import Any, overload
+from pathlib import Path
+from typing import Any, cast, overload
 
 import torch
 from torch import Tensor, nn
@@ -12,28 +13,31 @@ from medcam.explainers._alignment import align, whole
 from medcam.explainers._arrangement import Arrangement
 from medcam.explainers._capture import Capture, Tap
 from medcam.explainers._features import averaged
+from medcam.explainers._fusion import Fuse, Fused
 from medcam.explainers._layer import find
 from medcam.explainers._layout import of_input
 from medcam.explainers._result import Explained
 from medcam.explainers._session import first_tensor, undisturbed, unwrapped
 from medcam.explainers._targets import Head, Target, resolve
-from medcam.explainers._trace import trace
+from medcam.explainers._trace import Trace, trace
 from medcam.explainers.base import InputMethod, Method, Tick, View
 from medcam.grid import Grid
 
 INPUT = Tap("", role="input")
 
 MethodLike = str | type[Method] | Method
+LayerLike = str | nn.Module | Tap
 
 
 @overload
 def explain(
-    model: nn.Module,
+    model: nn.Module | str | Path,
     x: Tensor,
     method: MethodLike = "gradcam",
     targets: Target = "predicted",
-    layer: str | nn.Module | Tap = "auto",
+    layer: LayerLike | Sequence[LayerLike] = "auto",
     *,
+    fuse: Fuse = "max",
     head: Head = "auto",
     grid: Grid | None = None,
     grids: Sequence[Grid] | None = None,
@@ -44,12 +48,13 @@ def explain(
 
 @overload
 def explain(
-    model: nn.Module,
+    model: nn.Module | str | Path,
     x: Tensor,
     method: list[MethodLike] | tuple[MethodLike, ...],
     targets: Target = "predicted",
-    layer: str | nn.Module | Tap = "auto",
+    layer: LayerLike | Sequence[LayerLike] = "auto",
     *,
+    fuse: Fuse = "max",
     head: Head = "auto",
     grid: Grid | None = None,
     grids: Sequence[Grid] | None = None,
@@ -59,12 +64,13 @@ def explain(
 
 
 def explain(
-    model: nn.Module,
+    model: nn.Module | str | Path,
     x: Tensor,
     method: MethodLike | list[MethodLike] | tuple[MethodLike, ...] = "gradcam",
     targets: Target = "predicted",
-    layer: str | nn.Module | Tap = "auto",
+    layer: LayerLike | Sequence[LayerLike] = "auto",
     *,
+    fuse: Fuse = "max",
     head: Head = "auto",
     grid: Grid | None = None,
     grids: Sequence[Grid] | None = None,
@@ -76,11 +82,13 @@ def explain(
     One forward pass serves all methods and targets. The model is left exactly as it was, also after an error.
 
     Args:
-        model: any network that takes one tensor; compiled and parallel wrappers are looked through.
+        model: any network that takes one tensor; compiled and parallel wrappers are looked through. Or the folder of a
+            MONAI Bundle, or "module:factory", whose code then runs.
         x: (B, C, H, W), (B, C, D, H, W) or (B, C, T, H, W); without B if `grid` is given.
         method: a name on the shelf, a method class or instance, or several of them (the result is then a dict).
         targets: "predicted"; "all"; a class; one class per sample; (B, K) classes; or output -> scalar per sample.
-        layer: a name, a module, or "auto": the last spatial map before pooling.
+        layer: a name, a module, or "auto": the last spatial map before pooling. Of several, maps are put together.
+        fuse: how they are: "max", "mean" or "product".
         head: what the output means where that cannot be told: "sigmoid", "regression" and so on.
         grid: where the image lies (shared by all samples); by default it is a plane of pixels.
         grids: one grid per sample.
@@ -93,8 +101,9 @@ def explain(
     """
     several = isinstance(method, list | tuple)
     methods = [_method(one) for one in (method if isinstance(method, list | tuple) else [method])]
-    if not isinstance(model, nn.Module):
-        raise UsageError("bad-model", f"A model is a torch.nn.Module, not {type(model).__name__}.")
+    if len({one.name for one in methods}) < len(methods):
+        raise UsageError("same-method", "One call takes each method once; ask twice for two settings of a method.")
+    model = _model(model)
     x, input_grids = _input(x, grid, grids)
     notes = ["the model was in training mode; explained in evaluation mode"] if model.training else []
     model = unwrapped(model)
@@ -102,7 +111,7 @@ def explain(
     if all(isinstance(one, InputMethod) for one in methods):
         tap, arrangement, alignment = INPUT, Arrangement(of_input(x.shape), x.ndim - 2), whole(x.shape[2:])
     else:
-        tap, said = find(model, traced, layer, x.ndim - 2)
+        tap, said = _tap(model, traced, layer, x.ndim - 2, methods, fuse)
         arrangement, alignment = align(model, x, traced.call(tap.module, tap.call), tap.role)
         notes += [said] if said else []
         if alignment.how != "composed":
@@ -144,6 +153,30 @@ def explain(
 
 def _silent(done: int, total: int) -> None:
     """Nobody looks."""
+
+
+def _model(model: object) -> nn.Module:
+    if isinstance(model, str | Path):
+        from medcam.models import load_model
+
+        return load_model(str(model))
+    if not isinstance(model, nn.Module):
+        raise UsageError("bad-model", f"A model is a torch.nn.Module or a bundle's folder, not {type(model).__name__}.")
+    return model
+
+
+def _tap(
+    model: nn.Module, traced: Trace, layer: object, axes: int, methods: list[Method], fuse: Fuse
+) -> tuple[Tap, str]:
+    """The explained layer; where there are several, methods are made to fuse their maps, and it is the last."""
+    if not isinstance(layer, list | tuple):
+        return find(model, traced, cast(LayerLike, layer), axes)
+    found = [find(model, traced, one, axes) for one in layer]
+    if not found:
+        raise UsageError("bad-layer", 'Name one layer at least, or "auto".')
+    taps = [tap for tap, _ in found]
+    methods[:] = [one if isinstance(one, InputMethod) else Fused(one, taps, fuse) for one in methods]
+    return taps[-1], "; ".join(said for _, said in found if said)
 
 
 def _method(method: object) -> Method:

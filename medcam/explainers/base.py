@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -111,15 +111,15 @@ class Located:
 class Method(ABC):
     """One explanation method. Instances hold settings only."""
 
-    name: ClassVar[str]
-    paper: ClassVar[str]
-    unit: ClassVar[Unit]
-    signed: ClassVar[bool]
+    name: str
+    paper: str
+    unit: Unit
+    signed: bool
     """Whether negative evidence counts against the target; else evidence is at least zero."""
-    class_specific: ClassVar[bool] = True
-    forwards: ClassVar[float] = 1
+    class_specific: bool = True
+    forwards: float = 1
     """Cost in forward passes, the captured one included."""
-    tail_backwards: ClassVar[float] = 1
+    tail_backwards: float = 1
     """Cost per target in backward passes from the output down to the layer."""
 
     def taps(self, layer: Tap, trace: Trace) -> tuple[Tap, ...]:
