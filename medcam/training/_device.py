@@ -10,9 +10,16 @@ from medcam.training.settings import Precision
 Resolved = Literal["32", "bf16-mixed", "16-mixed"]
 
 
-def accelerator() -> str:
-    """Graphics cards if there are any."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
+def accelerator(devices: int) -> str:
+    """Graphics cards if there are any.
+
+    Raises:
+        UsageError: "devices", there are fewer cards than asked for.
+    """
+    cards = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if 0 < cards < devices:
+        raise UsageError("devices", f"There are {cards} graphics cards, not {devices}; ask for fewer devices.")
+    return "cuda" if cards else "cpu"
 
 
 def resolved(precision: Precision, device: str) -> Resolved:

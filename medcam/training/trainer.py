@@ -54,14 +54,14 @@ def fit(
         resume: go on with the run in `folder`; with none there, start.
 
     Raises:
-        UsageError: what `check` finds; "run-exists", `folder` has a run and `resume` was not asked for;
+        UsageError: what `check` and `check_network` find; "run-exists", `folder` has a run and `resume` was not asked for;
             "resume-differs", it was another run.
         TrainingError: "nan-loss"; "checkpoint", a damaged one; "process-failed", another process died.
         ResultsError: "disk-full" or "not-writable"; what was kept after earlier epochs is whole.
     """
     check(training, validation)
     check_network(network, training, _sizes(training, settings))
-    device = accelerator()
+    device = accelerator(settings.devices)
     precision = resolved(settings.precision, device)
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
