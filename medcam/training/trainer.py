@@ -54,8 +54,8 @@ def fit(
         resume: go on with the run in `folder`; with none there, start.
 
     Raises:
-        UsageError: what `check` and `check_network` find; "run-exists", `folder` has a run and `resume` was not asked for;
-            "resume-differs", it was another run.
+        UsageError: what `check` and `check_network` find; "run-exists", `folder` has a run and `resume` was not asked
+            for; "resume-differs", it was another run.
         TrainingError: "nan-loss"; "checkpoint", a damaged one; "process-failed", another process died.
         ResultsError: "disk-full" or "not-writable"; what was kept after earlier epochs is whole.
     """
