@@ -240,7 +240,7 @@ def train(
     Then: medcam screen FOLDER --out RESULTS --model PIPELINE=OUT
     """
     from medcam.training.curriculum import Curriculum
-    from medcam.training.plan import Options
+    from medcam.training.options import Options
     from medcam.training.settings import Settings
     from medcam.training.train import train as run
 

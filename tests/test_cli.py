@@ -23,8 +23,9 @@ from medcam.progress import Progress
 from medcam.results import MARK, Results
 from tests.small_dicom import CANARY, scene, write_ct, write_dx
 from tests.stand_ins import save_fussy, save_stand_in
+from tests.training.planted import write_pictures
 
-COMMANDS = ("demo", "sample-data", "index", "screen", "explain", "review", "report", "list")
+COMMANDS = ("demo", "sample-data", "index", "screen", "explain", "train", "review", "report", "list")
 X_RAYS = "chest_xray_opacity"
 
 
@@ -54,7 +55,7 @@ def refusal(medcam):
         assert code == 2
         lines = [line for line in said.splitlines() if not re.fullmatch(r"[\w ]+: \d+ of \d+", line)]  # progress
         assert len(lines) == 1, said
-        assert re.fullmatch(r"medcam: .*[.?] \[[a-z-]+\]", lines[0]), lines[0]
+        assert re.fullmatch(r"medcam: .*[.?] \[[a-z01-]+\]", lines[0]), lines[0]
         return lines[0]
 
     return run
@@ -562,6 +563,111 @@ def test_a_place_that_cannot_be_written(refusal, medcam, x_ray, tmp_path, stand_
         "report": (tmp_path / "r", "--format", "json_record", "--out", place),
     }
     assert re.search(r"cannot be written \(.*\); choose another", refusal(command, *arguments[command]))
+
+
+# train
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory):
+    """Sixty patients, half of them with a spot."""
+    return write_pictures(tmp_path_factory.mktemp("pictures"))
+
+
+SPOTS = ("--positive", "spot,two spots", "--negative", "clear")
+
+
+def test_a_training_does_what_it_was_asked_for_and_shows_it(medcam, manifest, tmp_path):
+    command = (
+        "train",
+        X_RAYS,
+        "--data",
+        manifest,
+        "--out",
+        tmp_path / "bundle",
+        *SPOTS,
+        "--model",
+        "mobilenet_v3_small",
+    )
+    how = {
+        "--size": "64x32", "--epochs": 2, "--patience": 0, "--batch-size": 8, "--learning-rate": 0.002,
+        "--loss": "focal", "--gamma": 2, "--sampler": "balanced", "--label-smoothing": 0.1, "--dropout": 0.2,
+        "--sensitivity": 0.8, "--seed": 5, "--precision": "32", "--workers": 1, "--where": "licence=CC0",
+    }  # fmt: skip
+    code, said, error = medcam(*command, *(word for pair in how.items() for word in pair), "--curriculum", "--half")
+    assert code == 0, error
+    assert "On test patients, who served for nothing else" in said
+    assert "left out because their label is in no group: 1 rows" in said
+    assert "Research use only" in said
+    account = json.loads((tmp_path / "bundle" / "docs" / "training.json").read_text())
+    wanted = {
+        "epochs": 2, "patience": None, "batch": 8, "rate": 0.002, "gamma": 2.0, "alpha": "none", "balance": "patient",
+        "smoothing": 0.1, "seed": 5, "precision": "32", "devices": 1,
+    }  # fmt: skip
+    assert {name: account["settings"][name] for name in wanted} == wanted
+    assert account["settings"]["curriculum"]["shares"][-1] == 1
+    assert account["network"]["transform_options"] == {"size": [64, 32]}
+    assert account["network"]["definition"]["dropout"] == 0.2
+    assert account["network"]["half"]
+    assert account["data"]["where"] == {"licence": "CC0"}
+    assert account["calibration"]["thresholds"][0]["origin"].startswith("sensitivity 80%")
+    assert len(account["history"]) == 2
+
+
+def test_a_dry_run_says_who_would_be_on_which_side_and_writes_nothing(medcam, manifest, tmp_path):
+    command = ("train", X_RAYS, "--data", manifest, "--out", tmp_path / "bundle", *SPOTS)
+    code, said, _ = medcam(*command, "--dry-run")
+    assert code == 0
+    assert re.search(r"training +│ \d+ +│ 36 +│ 18 +│ 18 ", said)
+    assert "Nothing was trained" in said
+    assert list(tmp_path.iterdir()) == []
+    code, said, _ = medcam(*command, "--dry-run", "--folds", 3)
+    assert code == 0
+    assert "fold 3 of 3" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_training_that_is_interrupted_says_how_it_goes_on(medcam, manifest, tmp_path, monkeypatch):
+    def interrupted(done, total):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Progress, "stage", lambda self, name: interrupted)
+    code, _, said = medcam("train", X_RAYS, "--data", manifest, "--out", tmp_path / "bundle", *SPOTS, "--size", 32)
+    assert code == 130
+    assert said == "medcam: stopped. What is finished is kept; run the same command again to go on.\n"
+    assert not (tmp_path / "bundle").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--positive", "sopt", "--negative", "clear"), "Did you mean spot?"),
+        ((), "say --positive and --negative, or --classes"),
+        ((*SPOTS, "--model", "resnet81"), "Did you mean resnet18"),
+        ((*SPOTS, "--loss", "fokal"), "Did you mean focal?"),
+        ((*SPOTS, "--loss", "cross-entropy", "--gamma", 2), "--gamma belongs to --loss focal"),
+        ((*SPOTS, "--alpha", "count"), "Did you mean counts?"),
+        ((*SPOTS, "--alpha", "counts", "--sampler", "balanced"), "[double-correction]"),
+        ((*SPOTS, "--sampler", "fair"), "Known: plain, balanced."),
+        ((*SPOTS, "--precision", "16"), "Known: auto, 32, bf16-mixed, 16-mixed."),
+        ((*SPOTS, "--size", "big"), "--size takes numbers like 160 or 160x192, not 'big'"),
+        ((*SPOTS, "--where", "sex"), "--where takes COLUMN=VALUE, not 'sex'"),
+        ((*SPOTS, "--learning-rate", 0), "must be above 0"),
+        ((*SPOTS, "--sensitivity", 2), "[bad-sensitivity]"),
+        ((*SPOTS, "--devices", 3), "multiple of devices"),
+    ],
+)
+def test_train_refuses_in_a_sentence(refusal, manifest, tmp_path, arguments, said):
+    assert said in refusal("train", X_RAYS, "--data", manifest, "--out", tmp_path / "bundle", *arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_train_names_the_lines_of_a_bad_manifest(refusal, tmp_path):
+    (tmp_path / "m.csv").write_text("file,label,patient_id\nnowhere.png,1,a\n")
+    said = refusal("train", X_RAYS, "--data", tmp_path / "m.csv", "--out", tmp_path / "bundle")
+    assert "line 2: there is no file nowhere.png" in said
+    said = refusal("train", "chest_xray", "--data", tmp_path / "m.csv", "--out", tmp_path / "bundle")
+    assert "Did you mean chest_xray_opacity?" in said
 
 
 # the databases that a run leaves

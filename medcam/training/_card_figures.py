@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from medcam.evaluation.coverage import Coverage
 from medcam.evaluation.performance import Performance
 from medcam.evaluation.subgroups import Subgroup
 from medcam.training._markdown import number, table, told, words
@@ -71,7 +72,7 @@ def reliability(account: Account) -> str:
         for k, (name, cut) in enumerate(zip(account.labels, calibration.thresholds, strict=True))
     ]
     sets = [
-        (one.answer, _patients(account, one.label, one.answer), told(one.held), f"{one.undecided:.0%}")
+        (one.answer, _patients(account, one), told(one.covered), _share(one.undecided), _share(one.empty))
         for one in figures.coverage
     ]
     novel = f"{figures.novel:.0%} of the test files lie further from them than calibration patients did."
@@ -79,8 +80,8 @@ def reliability(account: Account) -> str:
         novel = "What is unlike all of them is not known, for want of calibration patients."
     return f"""## Reliability
 
-Learned on {calibration.patients} calibration patients ({calibration.images} files), measured on the test patients, \
-file by file. The ECE of a small sample is not zero even where every probability is true: see by chance.
+Learned on {calibration.patients} calibration patients ({calibration.images} files), measured on the test patients. \
+The ECE of a small sample is not zero even where every probability is true: see by chance.
 
 {table(("Figure", "As the network says", "Calibrated", "By chance"), rows)}
 
@@ -91,16 +92,20 @@ The probabilities hold where labels are as common as among the calibration files
 Conformal sets ({conformal.score.upper()}, by class and patient) promise to hold the truth for \
 {1 - conformal.alpha:.0%} of patients like these.
 
-{table(("True answer", "Calibration patients", "Held for test patients", "Sets that exclude nothing"), sets)}
+{table(("True answer", "Calibration patients", "Held for test patients", "Sets with every answer", "Empty sets"), sets)}
 
 Support: the features of {account.support_cases:,} training files are kept, without pixels. {novel}"""
 
 
-def _patients(account: Account, label: str, answer: str) -> str:
-    question = account.labels.index(label) if label else 0
-    place = account.conformal.answers(question).index(answer)
+def _patients(account: Account, one: Coverage) -> str:
+    question = account.labels.index(one.question) if one.question in account.labels else 0
+    place = account.conformal.answers(question).index(one.answer)
     few = account.conformal.quantiles[question][place] is None
     return f"{account.conformal.patients[question][place]}{', too few: never left out' if few else ''}"
+
+
+def _share(share: float | None) -> str:
+    return "" if share is None else f"{share:.0%}"
 
 
 def subgroups(account: Account) -> str:

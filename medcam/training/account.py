@@ -18,7 +18,8 @@ from medcam.reliability.calibration import Calibration
 from medcam.reliability.conformal import Conformal
 from medcam.training.figures import Figures
 from medcam.training.fitted import Epoch
-from medcam.training.plan import Options, Plan
+from medcam.training.options import Options
+from medcam.training.plan import Plan
 from medcam.training.settings import Settings
 
 NAME = "docs/training.json"

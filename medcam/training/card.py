@@ -118,7 +118,8 @@ def _training(account: Account) -> str:
     settings, best = account.settings, account.history[account.best_epoch - 1]
     loss = f"focal loss with gamma {settings.gamma:g}" if settings.gamma else "cross-entropy"
     smoothing = f", label smoothing {settings.smoothing:g}" if settings.smoothing else ""
-    changes = "shifted, zoomed, turned and made noisier" + (", mirrored" if settings.flips else "")
+    changes = "shifted, zoomed, turned and made noisier" if settings.augment else "unchanged"
+    mirrored = ", mirrored" if settings.augment and settings.flips else ""
     low = ", low frequencies first (EfficientTrain)" if settings.curriculum else ""
     rows = [
         (epoch.number, f"{epoch.loss:.4f}", f"{epoch.validation_loss:.4f}", number(epoch.auroc), f"{epoch.rate:.2g}")
@@ -129,7 +130,7 @@ def _training(account: Account) -> str:
 First weights: {plain(account.network.initial)}. Loss: {loss}, class weights {settings.alpha}{smoothing}; sampling \
 {settings.balance}. AdamW, {settings.schedule} schedule up to {settings.rate:g}, weight decay \
 {settings.weight_decay:g}, batches of {settings.batch}, precision {account.precision}, seed \
-{settings.seed}; images {changes}{low}.
+{settings.seed}; images {changes}{mirrored}{low}.
 
 {len(rows)} of at most {settings.epochs} epochs in {account.seconds / 60:.1f} minutes. Epoch {best.number} was kept: \
 its validation AUROC of {number(best.auroc)} chose it, so that it is no figure of merit.

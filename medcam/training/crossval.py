@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 import numpy.typing as npt
 
-from medcam.evaluation.aggregation import aggregate
 from medcam.evaluation.bootstrap import Estimate
 from medcam.evaluation.performance import Performance, performance
 from medcam.evaluation.table import Scored
@@ -25,7 +24,8 @@ from medcam.record import Record
 from medcam.storage import storage_errors, write_whole
 from medcam.training._card_figures import RATIOS, performance_table
 from medcam.training._markdown import WARNING, table, told, words
-from medcam.training.plan import Options, Plan
+from medcam.training.options import Options
+from medcam.training.plan import Plan
 
 if TYPE_CHECKING:
     from medcam.training.train import Material, Trained
@@ -90,13 +90,17 @@ def cross_validate(
         progress.say(split.how)
         fold = f"fold_{number}"
         done.append(train_split(plan, split, material, out / fold, run / fold, options, progress))
-    scored, flagged = pooled([one.test for one in done], [thresholds(one) for one in done])
+    scored, flagged = pooled([one.cases for one in done], [thresholds(one) for one in done])
     result = summarise(plan, done, scored, flagged)
     with storage_errors(out):
         scored.write(run / PREDICTIONS)
-        write_whole(out / DATA, (json.dumps(result.to_dict(), indent=1) + "\n").encode())
+        write_whole(out / DATA, _json(result))
         write_whole(out / TABLE, markdown(result).encode())
     return done
+
+
+def _json(folds: Folds) -> bytes:
+    return (json.dumps(folds.to_dict(), indent=1, allow_nan=False) + "\n").encode()
 
 
 def thresholds(fold: Trained) -> list[float]:
@@ -104,16 +108,15 @@ def thresholds(fold: Trained) -> list[float]:
     return [threshold.value for threshold in fold.account.calibration.thresholds]
 
 
-def pooled(tests: Sequence[Scored], cuts: Sequence[Sequence[float]]) -> tuple[Scored, npt.NDArray[np.bool_]]:
+def pooled(cases: Sequence[Scored], cuts: Sequence[Sequence[float]]) -> tuple[Scored, npt.NDArray[np.bool_]]:
     """The cases of all folds one after the other, and (N, K) which of them their own fold flags.
 
     Raises:
         ValueError: a patient was tested twice.
     """
-    people = [patient for test in tests for patient in set(test.patients)]
+    people = [patient for one in cases for patient in set(one.patients)]
     if len(people) != len(set(people)):
         raise ValueError("a patient was tested by two folds")
-    cases = [aggregate(test, "mean probability") for test in tests]
     flagged = np.concatenate([one.probabilities >= np.array(cut) for one, cut in zip(cases, cuts, strict=True)])
     first = cases[0]
     return (

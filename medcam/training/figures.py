@@ -1,41 +1,32 @@
-"""Every number of a trained model on patients who served for nothing else: the contents of its model card."""
+"""Every number of a trained model on patients who served for nothing else, as `medcam evaluate` has them too."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from medcam.evaluation.aggregation import aggregate
-from medcam.evaluation.bootstrap import Bootstrap, Estimate
+from medcam.evaluation.analysis import one
+from medcam.evaluation.bootstrap import Bootstrap
 from medcam.evaluation.calibration import Calibrated, calibrated
+from medcam.evaluation.coverage import Coverage, coverage
+from medcam.evaluation.decisions import Decisions
 from medcam.evaluation.overall import Overall, overall
-from medcam.evaluation.performance import Performance, performance, proportion
+from medcam.evaluation.performance import Performance
 from medcam.evaluation.subgroups import Subgroup, subgroups
-from medcam.evaluation.table import Scored, probability
+from medcam.evaluation.table import Scored
 from medcam.record import Record
+from medcam.reliability.apply import CALIBRATED
 from medcam.reliability.support import hashed
 from medcam.training.answers import Answers
 from medcam.training.learned import Learned
 
+RULE = "mean probability"
+"""How the files of an exam become one case."""
 WORST = 5
 """So many errors of each kind are named."""
-
-
-@dataclass(frozen=True)
-class Coverage(Record):
-    """How often the conformal sets held the truth."""
-
-    label: str
-    answer: str
-    """The true answer of the patients below."""
-    promised: float
-    """1 - alpha."""
-    held: Estimate
-    """Share of patients of whom every set holds it."""
-    undecided: float
-    """Share of series whose set excludes nothing."""
 
 
 @dataclass(frozen=True)
@@ -57,17 +48,19 @@ class Figures(Record):
     """What a model did on its test patients. All intervals are 95 %."""
 
     cases: int
-    """Rows of one exam are one case: its score is the mean of theirs."""
+    """Files of one exam are one case: its score is the mean of theirs."""
     series: int
+    """Files."""
     patients: int
     labels: tuple[Performance, ...]
+    """At the thresholds that screening uses."""
     overall: Overall | None
     """Of several labels together."""
     uncalibrated: tuple[Calibrated, ...]
     calibrated: tuple[Calibrated, ...]
     coverage: tuple[Coverage, ...]
     novel: float
-    """Share of series that the support calls unlike anything trained on."""
+    """Share of files that the support calls unlike anything trained on."""
     subgroups: tuple[Subgroup, ...]
     errors: tuple[Error, ...]
     """The worst first."""
@@ -81,76 +74,49 @@ def figures(test: Answers, learned: Learned, salt: str) -> Figures:
         learned: how that is to be read.
         salt: of the hashed split.
     """
-    known, thresholds = test.calibrated(learned.calibration), learned.calibration.thresholds
-    values = [threshold.value for threshold in thresholds]
-    raw = probability(test.scored.logits, test.scored.head)
-    cases = aggregate(known, "mean probability")
-    draws, of_series = Bootstrap(cases.patients), Bootstrap(known.patients)
-    flagged = cases.probabilities >= np.array(values)
-    labels, groups, before, after = [], [], [], []
-    for k, name in enumerate(known.labels):
+    decisions, raw, cases = decisions_of(learned), aggregate(test.scored, RULE), cases_of(test, learned)
+    draws, flagged = Bootstrap(cases.patients), decisions.flagged(cases)
+    groups, before, after = [], [], []
+    for k, name in enumerate(cases.labels):
         true, score = cases.targets[:, k], cases.probabilities[:, k]
-        labels.append(performance(name, true, score, cases.patients, values[k], thresholds[k].origin, bootstrap=draws))
         groups += subgroups(name, true, score, flagged[:, k], cases.patients, cases.columns, draws)
-        before.append(calibrated(name, known.targets[:, k], raw[:, k], known.patients, of_series))
-        after.append(calibrated(name, known.targets[:, k], known.probabilities[:, k], known.patients, of_series))
+        before.append(calibrated(name, true, raw.probabilities[:, k], cases.patients, draws))
+        after.append(calibrated(name, true, score, cases.patients, draws))
+    together = replace(decisions, exclusive=cases.head == "softmax").flagged(cases)
     return Figures(
         cases=len(cases),
-        series=len(known),
-        patients=len(set(known.patients)),
-        labels=tuple(labels),
-        overall=_overall(cases, flagged, draws),
+        series=len(test.scored),
+        patients=draws.patients,
+        labels=tuple(one(cases, k, decisions, draws) for k in range(len(cases.labels))),
+        overall=overall(cases.targets, cases.probabilities, together, draws) if len(cases.labels) > 1 else None,
         uncalibrated=tuple(before),
         calibrated=tuple(after),
-        coverage=tuple(coverage(known, learned)),
-        novel=_novel(test, known, learned),
+        coverage=tuple(coverage(learned.conformal, cases)),
+        novel=_novel(test, learned),
         subgroups=tuple(groups),
-        errors=tuple(_errors(cases, values, salt)),
+        errors=tuple(_errors(cases, decisions.thresholds, salt)),
     )
 
 
-def _overall(cases: Scored, flagged: np.ndarray, draws: Bootstrap) -> Overall | None:
-    """Exclusive classes are told by the most probable one, other labels by their thresholds."""
-    if len(cases.labels) == 1:
-        return None
-    if cases.head == "softmax":
-        flagged = np.eye(len(cases.labels), dtype=bool)[cases.predicted]
-    return overall(cases.targets, cases.probabilities, flagged, draws)
+def cases_of(test: Answers, learned: Learned) -> Scored:
+    """A row for each case, calibrated."""
+    return decisions_of(learned).apply(aggregate(test.scored, RULE))
 
 
-def coverage(known: Scored, learned: Learned) -> list[Coverage]:
-    """For each question and true answer: how many patients have it in the sets of all their series."""
-    told = []
-    softmax = known.head == "softmax"
-    patients = np.array(known.patients)
-    for question in range(1 if softmax else len(known.labels)):
-        sets = [learned.conformal.set_of(p, question) for p in known.probabilities]
-        column = known.targets[:, question]
-        truth = known.targets.argmax(axis=1) if softmax else (column > 0.5).astype(int)
-        answers = learned.conformal.answers(question)
-        for number, answer in enumerate(answers):
-            rows = np.flatnonzero(truth == number)
-            missed = {patients[row] for row in rows if answer not in sets[row].members}
-            people = set(patients[rows])
-            whole = [len(sets[row].members) == len(answers) for row in rows]
-            told.append(
-                Coverage(
-                    label="" if softmax else known.labels[question],
-                    answer=answer,
-                    promised=1 - learned.conformal.alpha,
-                    held=proportion(len(people) - len(missed), len(people), len(people)),
-                    undecided=float(np.mean(whole)) if whole else 0.0,
-                )
-            )
-    return told
+def decisions_of(learned: Learned) -> Decisions:
+    """What screening will decide: each label has its threshold, classes that exclude each other too."""
+    cuts = learned.calibration.thresholds
+    values, origins = tuple(cut.value for cut in cuts), tuple(cut.origin for cut in cuts)
+    return Decisions(values, origins, CALIBRATED, learned.calibration, exclusive=False)
 
 
-def _novel(test: Answers, known: Scored, learned: Learned) -> float:
+def _novel(test: Answers, learned: Learned) -> float:
+    known = test.calibrated(learned.calibration)
     judged = [
-        learned.support.judge(feature, float(known.probabilities[row, 0]), 0, patient=known.patients[row]).novel
+        learned.support.judge(feature, float(known.probabilities[row, 0]), 0, patient=known.patients[row])
         for row, feature in enumerate(test.features)
     ]
-    return float(np.mean(judged))
+    return float(np.mean([each.novel for each in judged]))
 
 
 def _errors(cases: Scored, thresholds: Sequence[float], salt: str) -> list[Error]:
@@ -162,6 +128,6 @@ def _errors(cases: Scored, thresholds: Sequence[float], salt: str) -> list[Error
         for kind, wrong, order in (("missed", sick & ~yes, score), ("false alarm", ~sick & yes, -score)):
             rows = [int(row) for row in np.argsort(order, kind="stable") if wrong[row]][:WORST]
             for row in rows:
-                file, patient = (f"{hashed(salt, one):016x}" for one in (cases.files[row], cases.patients[row]))
+                file, patient = (f"{hashed(salt, each):016x}" for each in (cases.files[row], cases.patients[row]))
                 found.append(Error(name, kind, float(score[row]), file, patient))
     return found

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from medcam.errors import UsageError
 from medcam.models._classifier import Classifier
 from medcam.models._initial import initialise
 from medcam.models._network import build
 from medcam.models._presets import preset
-from medcam.training.plan import Options, Plan
+from medcam.training.options import Options
+from medcam.training.plan import Plan
 
 Definition = dict[str, Any]
 FRAMES_POOLING = "mean"
@@ -26,7 +26,6 @@ def new_network(plan: Plan, channels: int, options: Options) -> tuple[nn.Module,
     The seed of the settings gives its random weights; the caller's chance is left as it is.
 
     Raises:
-        UsageError: "unknown-network"; "network-input", it looks at cines or bags, not at single images.
         ModelError: the file of first weights does not fit.
     """
     size = plan.transform_options["size"][-plan.spatial_dims :]
@@ -37,10 +36,8 @@ def new_network(plan: Plan, channels: int, options: Options) -> tuple[nn.Module,
         out_channels=len(plan.labelling.names),
         size=size,
         dropout=options.dropout,
+        **options.arguments,
     )
-    if "encoder" in definition:
-        message = f"{options.model} looks at several images at once, but each is learned by itself here"
-        raise UsageError("network-input", f"{message}; name its encoder instead.")
     with torch.random.fork_rng():
         torch.manual_seed(options.settings.seed)
         network = build({"network_def": definition})

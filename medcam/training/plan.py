@@ -6,7 +6,7 @@ import hashlib
 import inspect
 from collections import Counter
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,8 +19,7 @@ from medcam.data.splits import SHARES, SIDES, Split, from_column, hold_out, k_fo
 from medcam.errors import UsageError
 from medcam.models._presets import preset
 from medcam.pipeline import Pipeline, shelf
-from medcam.record import Record
-from medcam.training.settings import Settings
+from medcam.training.options import Options
 from medcam.transforms import SHELF as TRANSFORMS
 
 FLIPS: Mapping[str, tuple[int, ...]] = {"histology": (0, 1)}
@@ -28,41 +27,6 @@ FLIPS: Mapping[str, tuple[int, ...]] = {"histology": (0, 1)}
 
 FRAMES_PER_SECOND, MOST_FRAMES = 3.0, 30
 """Of a cine, in training as in screening (Born et al., "Accelerating Detection of Lung Pathologies", 2021)."""
-
-
-@dataclass(frozen=True)
-class Options(Record):
-    """What the command line can ask of a training."""
-
-    model: str = "resnet18"
-    """A network's name, see `models._presets`."""
-    size: tuple[int, ...] = ()
-    """Of the input along each axis, or one number for all; () is the transform's own."""
-    dropout: float = 0.0
-    """Share of features dropped before the logits while training."""
-    initial: str = ""
-    """A file of weights to begin with."""
-    positive: str | None = None
-    negative: str | None = None
-    classes: str | None = None
-    multilabel: str | None = None
-    where: Mapping[str, str] = field(default_factory=dict)
-    """Only rows with this cell in this column."""
-    split_column: bool = False
-    """Take the sides from the manifest's column `split`."""
-    folds: int = 0
-    sensitivity: float | None = None
-    """The threshold finds this share of the sick; None: Youden."""
-    miscoverage: float = 0.1
-    """How often a conformal set may miss the truth."""
-    half: bool = False
-    """Keep the weights in 16 bits."""
-    workers: int = 2
-    """Decoding processes."""
-    settings: Settings = field(default_factory=Settings)
-    dry_run: bool = False
-    force: bool = False
-    """Begin anew, and replace a bundle that is there."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +107,12 @@ def make_plan(name: str, data: Path, options: Options) -> Plan:
     if pipeline.finding not in labelling.names:
         message = f"{name} asks about {pipeline.finding!r}, which is none of {', '.join(labelling.names)}"
         raise UsageError("other-finding", f"{message}; give one of the labels that name.")
-    preset(options.model)  # a mistyped name is said before anything is read
+    if "encoder" in preset(options.model, **options.arguments):
+        message = f"{options.model} looks at several images at once, but each is learned by itself here"
+        raise UsageError("network-input", f"{message}; name its encoder instead.")
+    if options.sensitivity is not None and not 0 < options.sensitivity < 1:
+        message = f"A sensitivity lies strictly between 0 and 1, not {options.sensitivity}."
+        raise UsageError("bad-sensitivity", message)
     if options.initial and not Path(options.initial).is_file():
         raise UsageError("no-weights", f"There is no file {options.initial} to begin with; check --init.")
     manifest = Manifest.read(data, options.where)

@@ -88,7 +88,7 @@ def publish(
             "authors": "whoever trained it, with medcam-toolkit",
             "copyright": "of whoever trained it; the licences of the data apply",
         },
-        blobs={**blobs, NAME: (json.dumps(account.to_dict(), indent=1) + "\n").encode()},
+        blobs={**blobs, NAME: (json.dumps(account.to_dict(), indent=1, allow_nan=False) + "\n").encode()},
     )
 
 

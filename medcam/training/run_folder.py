@@ -11,7 +11,8 @@ from typing import Any
 
 from medcam.errors import UsageError
 from medcam.storage import lock, storage_errors, write_whole
-from medcam.training.plan import Options, Plan
+from medcam.training.options import Options
+from medcam.training.plan import Plan
 
 MARK = "run.json"
 """Says which training the folder belongs to."""

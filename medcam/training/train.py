@@ -23,13 +23,15 @@ from medcam.evaluation.table import Scored
 from medcam.models import Bundle
 from medcam.progress import Progress
 from medcam.reliability.support import hashed
+from medcam.storage import storage_errors
 from medcam.training.account import Account, Network, data_of, versions
 from medcam.training.answers import ask, cine, series
 from medcam.training.colours import full_colour
-from medcam.training.figures import figures
+from medcam.training.figures import cases_of, figures
 from medcam.training.learned import learn
 from medcam.training.network import FRAMES_POOLING, explained_layer, new_network, of_series, tiles_pooling
-from medcam.training.plan import FLIPS, FRAMES_PER_SECOND, MOST_FRAMES, Options, Plan, make_plan
+from medcam.training.options import Options
+from medcam.training.plan import FLIPS, FRAMES_PER_SECOND, MOST_FRAMES, Plan, make_plan
 from medcam.training.publish import blobs_of, card_of, hashes, publish
 from medcam.training.run_folder import run_folder
 from medcam.training.trainer import fit
@@ -45,8 +47,8 @@ class Trained:
 
     bundle: Bundle
     account: Account
-    test: Scored
-    """What it said about its test patients, calibrated: a row for each file."""
+    cases: Scored
+    """What it said about its test patients, calibrated."""
 
 
 @dataclass(frozen=True)
@@ -201,9 +203,9 @@ def train_split(
         blobs_sha256=blobs_sha256,
     )
     bundle = publish(out, whole, card, account, plan, blobs, images.shape[0])
-    test = with_hashes(told["test"].calibrated(learned.calibration), plan.salt)
-    test.write(run / PREDICTIONS)
-    return Trained(bundle, account, test)
+    with storage_errors(run):
+        with_hashes(told["test"].calibrated(learned.calibration), plan.salt).write(run / PREDICTIONS)
+    return Trained(bundle, account, cases_of(told["test"], learned))
 
 
 def with_hashes(scored: Scored, salt: str) -> Scored:
