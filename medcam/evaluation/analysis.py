@@ -100,21 +100,23 @@ def doubts(
         scored: rows with calibrated probabilities.
         decisions: what is decided.
         bootstrap: draws of the rows' patients.
-        confidences: by name, (N, K), or (N, 1) of exclusive classes. By default the score's own: the probability of
-            the class, or the distance from the threshold.
+        confidences: by name, (N, K), or (N, 1) of exclusive classes. By default the score's own.
     """
     right = correct(scored, decisions)
     questions = ("class",) if decisions.exclusive else scored.labels
-    if confidences is None:
-        own = scored.probabilities.max(axis=1, keepdims=True)
-        if not decisions.exclusive:
-            own = distance_from_threshold(scored.probabilities, np.array(decisions.thresholds))
-        confidences = {"score" if decisions.exclusive else "distance from threshold": own}
+    confidences = own_confidence(scored, decisions) if confidences is None else confidences
     return [
         doubt(name, question, values[:, column], right[:, column], bootstrap)
         for name, values in confidences.items()
         for column, question in enumerate(questions)
     ]
+
+
+def own_confidence(scored: Scored, decisions: Decisions) -> dict[str, Values]:
+    """By name, (N, K) distance from each threshold in logits; of exclusive classes (N, 1) the highest probability."""
+    if decisions.exclusive:
+        return {"probability": scored.probabilities.max(axis=1, keepdims=True)}
+    return {"distance from threshold": distance_from_threshold(scored.probabilities, np.array(decisions.thresholds))}
 
 
 def correct(scored: Scored, decisions: Decisions) -> npt.NDArray[np.bool_]:

@@ -101,6 +101,8 @@ class Bootstrap:
         if len(counted) < ENOUGH or self.patients < 2:
             return Estimate(value, method=self._method, draws=len(counted), discarded=discarded)
         low, high = np.percentile(counted, (2.5, 97.5))
+        if low == high:  # as where there is no error at all: drawing shows no doubt, and there is some
+            return Estimate(value, method=self._method, draws=len(counted), discarded=discarded)
         return Estimate(value, float(low), float(high), self._method, len(counted), discarded)
 
 

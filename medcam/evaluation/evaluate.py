@@ -3,6 +3,7 @@
 import hashlib
 import json
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -91,11 +92,13 @@ def evaluate(
         seconds=time.monotonic() - began,
     )
     with storage_errors(out):
-        analysis.with_decisions(seen.cases, seen.decisions).write(out / TABLE)
+        _whole(out / TABLE, analysis.with_decisions(seen.cases, seen.decisions).write)
+        (out / IMAGES).unlink(missing_ok=True)  # of an earlier run
         if len(seen.scored) != len(seen.cases):
-            seen.scored.write(out / IMAGES)
-        _replace(out / RECORD, json.dumps(evaluation.to_dict(), indent=1, allow_nan=False) + "\n")
-        _replace(out / PAGE, page(evaluation, png))
+            _whole(out / IMAGES, seen.scored.write)
+        record = json.dumps(evaluation.to_dict(), indent=1, allow_nan=False) + "\n"
+        _whole(out / RECORD, lambda part: write(part, record.encode()))
+        _whole(out / PAGE, lambda part: write(part, page(evaluation, png).encode()))
     return evaluation
 
 
@@ -143,17 +146,19 @@ def _figures(seen: Answers, told: Cohort, options: Options, progress: Progress) 
 
 
 def _disturbed(seen: Answers, options: Options, progress: Progress) -> list[Doubt]:
-    """Confidence from each disturbance, over single images or frames."""
+    """Confidence from each disturbance, over single images or frames, beside the score's own."""
     if not options.uncertainty:
         return []
-    confidences = {}
+    rows = seen.single.apply(seen.scored)
+    bootstrap = Bootstrap(rows.patients, draws=options.draws, seed=options.seed)
+    alone = len(rows) == len(seen.cases)
+    confidences = {} if alone else analysis.own_confidence(rows, seen.single)
     for method in options.uncertainty:
         stage = progress.stage(f"uncertainty by {method}")
         spread = deviations(seen.bundle, seen.images, seen.scored, method, seed=options.seed, progress=stage)
         confidences[method] = one_minus_two_sigma(spread)
-    rows = seen.single.apply(seen.scored)
-    bootstrap = Bootstrap(rows.patients, draws=options.draws, seed=options.seed)
-    return analysis.doubts(rows, seen.single, bootstrap, confidences)
+    found = analysis.doubts(rows, seen.single, bootstrap, confidences)
+    return found if alone else [replace(one, what=f"{one.what}, single images or frames") for one in found]
 
 
 def _compare(first: Answers, second: Answers, options: Options) -> list[Comparison]:
@@ -181,8 +186,8 @@ def _meaning(labelling: Labelling) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def _replace(path: Path, text: str) -> None:
-    """Write a file so that there is the old one or the whole new one."""
+def _whole(path: Path, make: Callable[[Path], None]) -> None:
+    """Make a file so that there is the old one or the whole new one."""
     part = path.with_name(f".{path.name}.part")
-    write(part, text.encode())
+    make(part)
     part.replace(path)

@@ -4,17 +4,20 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from medcam.data.images import Images
 from medcam.display import Bytes, colour_bar, overlay, to_bytes
+from medcam.errors import ExplainError
 from medcam.evaluation.decisions import Decisions
 from medcam.evaluation.outcome import WorstCase
 from medcam.evaluation.prediction import LINE, outputs
 from medcam.evaluation.table import Scored
-from medcam.explainers import Explained, explain
+from medcam.explainers import explain
 from medcam.findings import CAPTION, Explanation
 from medcam.grid import resample
 from medcam.models import Bundle
@@ -97,16 +100,15 @@ def pictures(
     names = {key: number for number, key in enumerate(dict.fromkeys(keys))}
     owner = np.array([names[key] for key in keys])
     chosen = outputs(bundle, images.labelling)
-    told: list[tuple[Explained, Explanation]] = []
+    told: list[tuple[Tensor, Explanation | None]] = []
     records = []
     for one in picked:
         rows = np.flatnonzero(owner == one.case)
         row = int(rows[scored.probabilities[rows, one.label].argmax()])
         name = cases.labels[one.label]
         x = images[row]["image"][None].to(next(bundle.model.parameters()).device)
-        odds = partial(bundle.odds, label=chosen[one.label])
-        explained = explain(bundle.model, x, method, odds, bundle.card.layer)
-        told.append((explained, explained.sample(0, 0, name)))
+        shown, notes = _explained(bundle, x, method, chosen[one.label], name)
+        told.append((x[0], shown))
         records.append(
             WorstCase(
                 label=name,
@@ -114,45 +116,70 @@ def pictures(
                 line=scored.columns[LINE][row],
                 part=scored.parts[row],
                 score=float(cases.probabilities[one.case, one.label]),
-                notes=explained.flags.get((0, 0), ()),
+                notes=notes,
             )
         )
     if not told:
         return Pictures((), (), "")
+    maps = [shown for _, shown in told if shown is not None]
     stated = bundle.card.full_colour.get(method)
-    top = stated if stated is not None else max(float(record.evidence.max()) for _, record in told)
+    top = stated if stated is not None else max((float(shown.evidence.max()) for shown in maps), default=0.0)
     scale = "the scale of the bundle" if stated is not None else "full colour is the strongest evidence among them"
-    unit = told[0][1].unit
-    png = tuple(_picture(*one, (0.0, max(top, 0.0))) for one in told)
-    return Pictures(tuple(records), png, f"{method}, {unit} per cell, one scale for all: {scale}. {CAPTION}")
+    png = tuple(_picture(x.detach().float().cpu().numpy(), shown, (0.0, max(top, 0.0))) for x, shown in told)
+    words = f"{method}, {maps[0].unit} per cell, one scale for all: {scale}. {CAPTION}" if maps else "no map to be had"
+    return Pictures(tuple(records), png, words)
 
 
-def _picture(explained: Explained, record: Explanation, display_range: tuple[float, float]) -> bytes:
-    """PNG: original, overlay and colour bar with its unit, on the slice or frame with the strongest evidence."""
+def _explained(
+    bundle: Bundle, x: Tensor, method: str, label: int, name: str
+) -> tuple[Explanation | None, tuple[str, ...]]:
+    """The map of one image and what is wrong with it; None where there is none to be had."""
+    try:
+        found = explain(bundle.model, x, method, partial(bundle.odds, label=label), bundle.card.layer)
+    except ExplainError as error:
+        return None, (f"no map: {error}",)
+    return found.sample(0, 0, name), found.flags.get((0, 0), ())
+
+
+def _picture(image: npt.NDArray[np.float32], shown: Explanation | None, display_range: tuple[float, float]) -> bytes:
+    """PNG: original, overlay and colour bar with its unit, on the slice or frame with the strongest evidence.
+
+    Args:
+        image: (C, *space).
+        shown: its map; without one the original is alone, on its middle slice or frame.
+        display_range: of the evidence, the same for all pictures.
+    """
     from matplotlib.figure import Figure
 
-    base = _eight_bits(explained.images[0].detach().float().cpu().numpy())
-    evidence = resample(record.evidence, record.grid, record.input_grid)
+    base = _eight_bits(image)
+    evidence: npt.NDArray[Any] = np.zeros(image.shape[1:])
+    if shown is not None:
+        evidence = resample(shown.evidence, shown.grid, shown.input_grid)
     if evidence.ndim == 3:
-        peak = int(evidence.reshape(len(evidence), -1).max(1).argmax())
-        base, evidence = base[peak], evidence[peak]
+        strongest = int(evidence.reshape(len(evidence), -1).max(1).argmax())
+        plane = len(evidence) // 2 if shown is None else strongest
+        base, evidence = base[plane], evidence[plane]
     height, width = evidence.shape
-    painted = overlay(base, evidence, display_range)
     figure = Figure(figsize=(6.4, 2.9 * min(max(height / width, 0.5), 1.6) + 0.1), dpi=110, layout="constrained")
     plain, hot, bar = figure.subplots(1, 3, width_ratios=(1, 1, 0.05))
     plain.imshow(base, cmap="gray", vmin=0, vmax=255)
-    hot.imshow(painted)
-    low, high = display_range
-    bar.imshow(colour_bar(256, 8), extent=(0, 1, low, high if high > low else 1.0), aspect="auto")
-    for axes in (plain, hot):
+    for axes in (plain, hot) if shown is not None else (plain, hot, bar):
         axes.set_axis_off()
-    bar.set_xticks([])
-    bar.yaxis.tick_right()
-    bar.tick_params(labelsize=8, colors=INK)
-    bar.set_title(record.unit, fontsize=8, color=INK)
+    if shown is not None:
+        hot.imshow(overlay(base, evidence, display_range))
+        _bar(bar, shown.unit, display_range)
     stream = io.BytesIO()
     figure.savefig(stream, format="png")
     return stream.getvalue()
+
+
+def _bar(axes: Any, unit: str, display_range: tuple[float, float]) -> None:
+    low, high = display_range
+    axes.imshow(colour_bar(256, 8), extent=(0, 1, low, high if high > low else 1.0), aspect="auto")
+    axes.set_xticks([])
+    axes.yaxis.tick_right()
+    axes.tick_params(labelsize=8, colors=INK)
+    axes.set_title(unit, fontsize=8, color=INK)
 
 
 def _eight_bits(image: npt.NDArray[np.floating]) -> Bytes:
