@@ -46,7 +46,7 @@ class Targets:
         """
         if self.own is not None:
             return self.own(output).float()[:, None]
-        logits = _logits(output).float()
+        logits = logits_of(output).float()
         chosen = torch.tensor(self.classes, device=logits.device)[samples]
         regions = None if self.regions is None else self.regions[samples]
         return _scalars(logits, chosen, self.head, regions)
@@ -81,7 +81,7 @@ def resolve(output: Any, batch: int, targets: Target, head: Head = "auto") -> Ta
                 "bad-target", f"A target callable returns one scalar per sample ({batch},), not {shape}."
             )
         return Targets(scalars.float()[:, None], ((None,),) * batch, head, own=targets)
-    logits = _logits(output)
+    logits = logits_of(output)
     if logits.ndim < 2 or logits.shape[0] != batch:
         raise ExplainError("bad-output", f"The output {tuple(logits.shape)} does not begin with the {batch} samples.")
     head = _head(logits) if head == "auto" else head
@@ -99,7 +99,7 @@ def resolve(output: Any, batch: int, targets: Target, head: Head = "auto") -> Ta
     return Targets(scalars, named, head, (*notes, *_probabilities(logits, head)), regions=regions)
 
 
-def _logits(output: Any) -> Tensor:
+def logits_of(output: Any) -> Tensor:
     """The raw output (B, C) or (B, C, *space) in whatever the model returned."""
     if isinstance(output, dict):
         output = next((output[key] for key in OUTPUTS if key in output), output)

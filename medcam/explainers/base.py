@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -14,6 +14,9 @@ from medcam.explainers._capture import Capture, Tap
 from medcam.explainers._targets import Targets
 from medcam.explainers._trace import Trace
 from medcam.findings import Unit
+
+Family = Literal["gradient", "activation", "perturbation", "input gradient", "transformer"]
+"""What a method looks at: gradients at a layer, its activation, other inputs, gradients of the input, attention."""
 
 Tick = Callable[[int, int], None]
 """Called with how much of a long piece of work is done and how much there is."""
@@ -121,6 +124,9 @@ class Method(ABC):
     """Cost in forward passes, the captured one included."""
     tail_backwards: float = 1
     """Cost per target in backward passes from the output down to the layer."""
+    family: Family = "gradient"
+    scales: bool = True
+    """Whether a logit ten times as large gives the same map up to scale."""
 
     def taps(self, layer: Tap, trace: Trace) -> tuple[Tap, ...]:
         """Where the network must be tapped to explain `layer`."""

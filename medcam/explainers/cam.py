@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from medcam.errors import ExplainError
-from medcam.explainers._session import first_tensor
+from medcam.explainers._targets import logits_of
 from medcam.explainers._trace import Call
 from medcam.explainers.base import Located, Method, View
 
@@ -28,6 +28,7 @@ class CAM(Method):
     paper = "Zhou et al. 2016, arXiv 1512.04150"
     unit = "logit"
     signed = True
+    family = "activation"
     tail_backwards = 0
 
     def located(self, view: View) -> Located:
@@ -49,10 +50,10 @@ class CAM(Method):
     def _weight(self, view: View) -> Tensor:
         """(B, K, C): the weight of each channel in each explained scalar, by the last linear layer."""
         position = view.trace.calls.index(view.trace.call(view.tap.module, view.tap.call))
-        logits = first_tensor(view.capture.output)
+        logits = logits_of(view.capture.output)
         for call in reversed(view.trace.calls[position + 1 :]):
             linear = _linear(view.capture.model, call)
-            if logits is not None and linear is not None and len(linear) == logits.reshape(len(logits), -1).shape[1]:
+            if linear is not None and len(linear) == logits.reshape(len(logits), -1).shape[1]:
                 if linear.shape[1] != view.activation.shape[1]:
                     break
                 return torch.stack([share @ linear for share in self._shares(view, logits)], dim=1)

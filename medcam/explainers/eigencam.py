@@ -22,6 +22,7 @@ class EigenCAM(Method):
     paper = "Muhammad and Yeasin 2020, arXiv 2008.00299"
     unit = "arbitrary"
     signed = True
+    family = "activation"
     class_specific = False
     tail_backwards = 0
 

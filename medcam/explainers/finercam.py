@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from medcam.errors import ExplainError, UsageError
-from medcam.explainers._session import first_tensor
+from medcam.explainers._targets import logits_of
 from medcam.explainers.base import LayerMethod, View
 
 
@@ -41,9 +41,9 @@ class FinerCAM(LayerMethod):
         Raises:
             ExplainError: "bad-target", a target that is no class, or a single logit.
         """
-        logits = first_tensor(view.capture.output)
+        logits = logits_of(view.capture.output)
         known = [index for row in view.targets.classes for index in row if index is not None]
-        if logits is None or logits.ndim != 2 or logits.shape[1] < 2 or len(known) < view.scalars.numel():
+        if logits.ndim != 2 or logits.shape[1] < 2 or len(known) < view.scalars.numel():
             raise ExplainError(
                 "bad-target", "Finer-CAM compares classes: it needs several logits and a class as target."
             )

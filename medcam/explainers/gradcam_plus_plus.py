@@ -22,6 +22,7 @@ class GradCAMPlusPlus(GradientMethod):
     paper = "Chattopadhay et al. 2018, arXiv 1710.11063"
     unit = "arbitrary"
     signed = False
+    scales = False
 
     def formula(self, activation: Tensor, gradient: Tensor) -> Tensor:
         """ReLU(sum_k w_k A_k), w_k = sum_p ReLU(g) / (2 + g sum_q A_q)."""

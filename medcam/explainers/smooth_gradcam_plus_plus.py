@@ -46,6 +46,7 @@ class SmoothGradCAMPlusPlus(LayerMethod):
     paper = "Omeiza et al. 2019, arXiv 1908.01224"
     unit = "arbitrary"
     signed = False
+    scales = False
     forwards = 9
     tail_backwards = 8
 
