@@ -25,7 +25,7 @@ from tests.small_dicom import CANARY, scene, write_ct, write_dx
 from tests.stand_ins import save_fussy, save_stand_in
 from tests.training.planted import write_pictures
 
-COMMANDS = ("demo", "sample-data", "index", "screen", "explain", "train", "review", "report", "list")
+COMMANDS = ("demo", "sample-data", "index", "screen", "explain", "train", "evaluate", "review", "report", "list")
 X_RAYS = "chest_xray_opacity"
 
 
@@ -668,6 +668,57 @@ def test_train_names_the_lines_of_a_bad_manifest(refusal, tmp_path):
     assert "line 2: there is no file nowhere.png" in said
     said = refusal("train", "chest_xray", "--data", tmp_path / "m.csv", "--out", tmp_path / "bundle")
     assert "Did you mean chest_xray_opacity?" in said
+
+
+# evaluate
+
+
+@pytest.fixture
+def labelled(tmp_path):
+    """A manifest of eight X-rays, every other one with a bright block and a label that says so."""
+    rows = ["file,label,patient_id"]
+    for i in range(8):
+        block = (slice(50, 90), slice(60, 110)) if i % 2 else (slice(0), slice(0))
+        write_dx(tmp_path / "labelled" / f"{i}.dcm", scene((200, 180), block, i))
+        rows.append(f"{i}.dcm,{'mass' if i % 2 else 'none'},{CANARY}{i}")
+    path = tmp_path / "labelled" / "manifest.csv"
+    path.write_text("\n".join(rows) + "\n")
+    return path
+
+
+def test_evaluate_measures_a_model_and_names_nobody(medcam, labelled, tmp_path, stand_ins):
+    options = ("--data", labelled, "--out", tmp_path / "e", "--positive", "mass", "--negative", "none", "--worst", 0)
+    code, said, error = medcam("evaluate", stand_ins[X_RAYS], *options, "--draws", 200, "--workers", 1)
+    assert code == 0, error
+    figures = json.loads((tmp_path / "e" / "evaluation.json").read_text())["labels"][0]["performance"]
+    assert (figures["positives"], figures["cases"], figures["auroc"]["value"]) == (4, 8, 1)
+    assert "1.00 (no interval)" in said
+    assert "note: Research use only" in said
+    assert CANARY not in said + (tmp_path / "e" / "report.html").read_text()
+    (labelled.parent / "0.dcm").write_bytes(b"broken")
+    code, said, _ = medcam("evaluate", stand_ins[X_RAYS], *options, "--draws", 200, "--workers", 1)
+    assert code == 3  # done, but a row could not be read
+    assert "1 row was left out and counts nowhere" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "Labels are mass, none, not 0 or 1; say --positive and --negative"),
+        (("--positive", "mas", "--negative", "none"), "No row has the label 'mas'. Did you mean mass?"),
+        (("--classes", "a=mass; b=none"), "The bundle knows opacity (single-logit), not a, b (softmax)"),
+        (("--where", "view"), "--where takes COLUMN=VALUE"),
+        (("--where", "veiw=PA"), "The manifest has no column 'veiw'"),
+        (("--by", "exams"), "Did you mean exam?"),
+        (("--aggregate", "majority", "--positive", "mass", "--negative", "none"), "no aggregation 'majority'"),
+        (("--uncertainty", "dropuot", "--positive", "mass", "--negative", "none"), "Did you mean dropout?"),
+        (("--split", "test", "--positive", "mass", "--negative", "none"), "leave --split out"),
+    ],
+)
+def test_evaluate_refuses_by_name(refusal, labelled, tmp_path, stand_ins, arguments, said):
+    command = ("evaluate", stand_ins[X_RAYS], "--data", labelled, "--out", tmp_path / "e", "--workers", 1)
+    assert said in refusal(*command, *arguments)
+    assert not list((tmp_path / "e").glob("*"))
 
 
 # the databases that a run leaves

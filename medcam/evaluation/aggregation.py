@@ -45,8 +45,7 @@ def aggregate(
     Raises:
         UsageError: "unknown-aggregation"; "mixed-labels", a softmax head and rows of different classes in one group.
     """
-    if rule not in RULES:
-        raise UsageError("unknown-aggregation", f"There is no aggregation {rule!r}. {near(rule, list(RULES))}")
+    check(rule)
     keys = {"image": scored.files, "exam": scored.exams, "patient": scored.patients}[by]
     names, group = _groups(keys)  # group: (N,) number of each row's group
     if len(names) == len(scored):
@@ -72,6 +71,16 @@ def aggregate(
         parts=(0,) * len(names),
         columns=columns,
     )
+
+
+def check(rule: str) -> None:
+    """Refuse a rule that is none of `RULES`, before any work.
+
+    Raises:
+        UsageError: "unknown-aggregation".
+    """
+    if rule not in RULES:
+        raise UsageError("unknown-aggregation", f"There is no aggregation {rule!r}. {near(rule, list(RULES))}")
 
 
 def _groups(keys: Sequence[str]) -> tuple[list[str], npt.NDArray[np.intp]]:

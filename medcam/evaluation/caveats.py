@@ -39,8 +39,8 @@ def caveats(
     said += _one_class(results)
     if left_out:
         codes = ", ".join(f"{code} {count}" for code, count in Counter(one.code for one in left_out).most_common())
-        rows = "row was" if len(left_out) == 1 else "rows were"
-        said.append(f"{len(left_out)} {rows} left out and count nowhere ({codes}).")
+        fate = "row was left out and counts" if len(left_out) == 1 else "rows were left out and count"
+        said.append(f"{len(left_out)} {fate} nowhere ({codes}).")
     for result in results:
         telling = sorted((one for one in result.shortcuts if one.interval[0] > TELLING), key=lambda one: -one.auroc)
         if telling:

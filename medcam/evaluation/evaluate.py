@@ -16,6 +16,7 @@ from medcam.data.labelling import Labelling
 from medcam.data.manifest import Manifest
 from medcam.errors import ModelError
 from medcam.evaluation import analysis
+from medcam.evaluation.aggregation import check
 from medcam.evaluation.answers import Answers, Options, answers
 from medcam.evaluation.bootstrap import Bootstrap
 from medcam.evaluation.caveats import caveats
@@ -34,6 +35,7 @@ from medcam.progress import Progress
 from medcam.reliability.conformal import BLOB as CONFORMAL
 from medcam.reliability.conformal import Conformal
 from medcam.storage import storage_errors, write
+from medcam.uncertainty import SHELF
 
 __all__ = ["Options", "evaluate"]
 
@@ -70,6 +72,9 @@ def evaluate(
     began, chosen, shown, out = time.monotonic(), options or Options(), progress or Progress(quiet=True), Path(out)
     with storage_errors(out):
         out.mkdir(parents=True, exist_ok=True)
+    check(chosen.rule or "max")
+    for method in chosen.uncertainty:
+        SHELF.load(method)
     bundles = [load_bundle(f, device=chosen.device, trust_code=chosen.trust_code) for f in (folder, against) if f]
     manifest = Manifest.read(data, chosen.where)
     meant = meaning(bundles[0], labelling, (row.label for row in manifest.rows))
