@@ -9,12 +9,19 @@ from medcam.models import SHELF
 from medcam.models._pooling import pool
 from medcam.models.densenet import DenseNet
 from medcam.models.resnet import ResNet
-from medcam.models.video import Video
 
 
 def test_the_shelf_lists_the_networks() -> None:
-    assert SHELF.names() == ["densenet", "resnet", "video"]
-    assert [SHELF.load(name).__name__ for name in SHELF.names()] == ["DenseNet", "ResNet", "Video"]
+    assert [SHELF.load(name).__name__ for name in SHELF.names()] == [
+        "DenseNet",
+        "EfficientNet",
+        "MIL",
+        "MobileNetV2",
+        "MobileNetV3",
+        "ResNet",
+        "Video",
+        "ViT",
+    ]
 
 
 @pytest.mark.parametrize(("spatial_dims", "bottleneck"), [(2, False), (2, True), (3, False)])
@@ -93,28 +100,3 @@ def test_poolings_on_two_numbers() -> None:
     assert pool(logits, "log-mean-exp", (1,), 2.0).item() == pytest.approx(math.log(5) / 2)
     with pytest.raises(ValueError, match="no pooling 'median'"):
         pool(logits, "median", (1,))
-
-
-class Brightness(nn.Module):
-    """The mean of a frame as its one logit, and its maximum as its attention."""
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        return torch.stack([image.mean((1, 2, 3)), image.amax((1, 2, 3))], dim=1)
-
-
-def test_a_cine_is_pooled_over_its_own_frames_only() -> None:
-    cine = torch.zeros(2, 1, 3, 4, 4)
-    cine[0, :, 1] = 6.0
-    cine[1, :, 2, 0, 0] = 16.0
-    torch.testing.assert_close(Video(Brightness(), "mean")(cine)[:, 0], torch.tensor([2.0, 1 / 3]))
-    torch.testing.assert_close(Video(Brightness(), "max")(cine)[:, 0], torch.tensor([6.0, 1.0]))
-    weight = math.exp(6) / (math.exp(6) + 2)
-    torch.testing.assert_close(Video(Brightness(), "attention")(cine)[0], torch.tensor([6 * weight]))
-    assert Video(Brightness(), "attention")(cine).shape == (2, 1)
-
-
-def test_the_number_of_equal_frames_does_not_change_the_score() -> None:
-    frame = torch.rand(1, 1, 1, 8, 8)
-    for pooling in ("mean", "max", "log-mean-exp", "attention"):
-        video = Video(Brightness(), pooling)
-        torch.testing.assert_close(video(frame), video(frame.repeat(1, 1, 7, 1, 1)))
