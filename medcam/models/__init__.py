@@ -3,16 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medcam.models._bundle import (
-    Bundle,
-    Card,
-    load_bundle,
-    load_model,
-    member_folders,
-    read_card,
-    save_bundle,
-    settings_digest,
-)
+from medcam.models._bundle import Bundle, load_bundle, load_model
+from medcam.models._card import Card, HeadKind, member_folders, read_card, settings_digest
+from medcam.models._save import save_bundle
 from medcam.plugins import Shelf
 
 if TYPE_CHECKING:
@@ -24,6 +17,7 @@ __all__ = [
     "SHELF",
     "Bundle",
     "Card",
+    "HeadKind",
     "load_bundle",
     "load_model",
     "member_folders",
