@@ -183,7 +183,8 @@ def _refuse_empty(plan: Plan, split: Split) -> None:
         for there, words in ((has, "with"), (~has, "without")):
             if not there.any():
                 message = f"Nobody {words} {plan.pipeline.finding} is on the {side} side ({split.how})"
-                raise UsageError("too-few-patients", f"{message}; add patients, or take fewer folds.")
+                advice = "take fewer folds" if len(plan.splits) > 1 else "say who is where in a column split"
+                raise UsageError("too-few-patients", f"{message}; add patients, or {advice}.")
 
 
 def _transform_options(pipeline: Pipeline, size: tuple[int, ...]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Small pictures and cines with a bright spot or without, and a training of a very small network on them."""
 
 import csv
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -46,7 +47,8 @@ def write_rows(folder: Path, rows: Sequence[dict[str, Any]]) -> Path:
 def write_pictures(folder: Path, patients: int = 60, seed: int = 0) -> Path:
     """Every other patient has the label of the spot, a seventh of them wrongly.
 
-    The first has three pictures in two exams. One file has a label that is in no group, and the last is no picture.
+    The first has three pictures in two exams, the last one the picture of another. One file has a label that is in no
+    group, and one is no picture.
     """
     random, rows = np.random.default_rng(seed), []
     folder.mkdir(parents=True, exist_ok=True)
@@ -55,6 +57,8 @@ def write_pictures(folder: Path, patients: int = 60, seed: int = 0) -> Path:
             file, spot = f"{CANARY}_{patient:02d}_{number}.png", patient % 2 == 0
             shown = spot != (patient % 7 == 3)
             Image.fromarray(picture(random, shown)).save(folder / file)
+            if patient == patients - 1:
+                shutil.copy(folder / f"{CANARY}_{patient - 2:02d}_{number}.png", folder / file)
             label = ("spot", "two spots|spot")[patient % 4 == 0] if spot else "clear"
             person, exam = f"{CANARY}-{patient:02d}", f"{CANARY}-{patient:02d}-{number // 2}"
             facts = {"sex": "FM"[patient // 2 % 2], "age": 30 + patient, "licence": "CC0"}

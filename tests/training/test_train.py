@@ -30,6 +30,7 @@ from medcam.results import Results
 from medcam.screening import Options as ScreeningOptions
 from medcam.screening import screen
 from medcam.training.options import Options
+from medcam.training.plan import make_plan
 from medcam.training.settings import Settings
 from medcam.training.train import PREDICTIONS, train
 from tests.training.conftest import Ran
@@ -78,6 +79,25 @@ def test_what_was_left_out_is_counted_and_said(ran: Ran) -> None:
     text = (ran.out / "docs/README.md").read_text()
     assert "because their label is in no group: 1 files (unclear 1)" in text
     assert f"because their file could not be used: 1 files ({next(iter(data.unusable))} 1)" in text
+
+
+def test_one_person_under_two_names_is_warned_of(ran: Ran) -> None:
+    (warning,) = ran.trained.account.data.warnings
+    assert warning.startswith("exams of different patients that look nearly the same")
+    assert f"Note: {warning}." in (ran.out / "docs/README.md").read_text()
+
+
+def test_the_sides_of_a_split_column_are_kept_and_what_it_lacks_is_taken_from_training(tmp_path: Path) -> None:
+    data = write_pictures(tmp_path / "p")
+    lines = data.read_text().splitlines()
+    people = [line.split(",")[2] for line in lines[1:]]
+    stated = {person: "test" if int(person[-2:]) % 10 in (4, 7) else "train" for person in people[:-2]}
+    split = ["split", *(stated.get(person, "train") for person in people)]
+    data.write_text("\n".join(f"{line},{side}" for line, side in zip(lines, split, strict=True)) + "\n")
+    plan = make_plan(X_RAYS, data, replace(OPTIONS, split_column=True))
+    (sides,) = (one.sides for one in plan.splits)
+    assert {person for person, side in sides.items() if side == "test"} == {p for p, s in stated.items() if s == "test"}
+    assert set(sides.values()) == {"training", "validation", "calibration", "test"}
 
 
 def test_nothing_in_a_bundle_names_a_patient_a_file_or_a_place(ran: Ran) -> None:
