@@ -64,7 +64,7 @@ def read_card(folder: Path | str) -> Card:
     metadata = read_json(folder / METADATA)
     try:
         card = Card.from_dict(metadata["medcam"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ModelError(
             "bundle-config", f'{folder / METADATA} has no whole "medcam" section: {error}; save it with save_bundle.'
         ) from error

@@ -57,7 +57,7 @@ def initialise(network: nn.Module, file: Path | str, source: str = "auto") -> Re
     file = Path(file)
     state = _read(file)
     encoder = getattr(network, "encoder", None)
-    if isinstance(encoder, nn.Module) and not any(name.startswith("encoder.") for name in state):
+    if isinstance(encoder, nn.Module) and not set(network.state_dict()) & set(state):
         network = encoder
     sources, layout, names = _recognised(network, state, source, file)
     try:

@@ -1,6 +1,9 @@
 import hashlib
 import json
 import shutil
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -150,6 +153,8 @@ def test_a_card_that_names_a_file_outside_is_refused(tmp_path: Path) -> None:
     stated = metadata["medcam"] | {"blobs_sha256": {"../outside.json": hashlib.sha256(b"{}").hexdigest()}}
     edit(tmp_path / "b/configs/metadata.json", medcam=stated)
     assert refused(tmp_path / "b") == "bundle-config"
+    edit(tmp_path / "b/configs/metadata.json", medcam=metadata["medcam"] | {"blobs_sha256": ["configs/split.json"]})
+    assert refused(tmp_path / "b") == "bundle-config"
 
 
 @pytest.mark.parametrize("missing", ["configs/metadata.json", "configs/inference.json", "models/model.safetensors"])
@@ -293,6 +298,31 @@ def test_a_full_disk_leaves_the_old_bundle(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     bundle = load_bundle(tmp_path / "b")
     assert (bundle.card.name, bundle.blob("configs/calibration.json")) == ("toy", BLOBS["configs/calibration.json"])
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]
+
+
+SAVING = """
+import itertools, sys
+from pathlib import Path
+from tests.models.test_bundle import CARD, made, replace
+for number in itertools.count(1):
+    made(Path(sys.argv[1]), card=replace(CARD, name=str(number)), blobs={"configs/split.json": b"%d" % number})
+    print(number, flush=True)
+"""
+
+
+def test_a_killed_save_leaves_the_old_bundle_or_the_new_one(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", SAVING, str(tmp_path / "b")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]) as process:
+        assert process.stdout is not None
+        for _ in range(3):
+            process.stdout.readline()
+        time.sleep(0.013)  # about the middle of the next
+        process.kill()
+    bundle = load_bundle(tmp_path / "b")
+    assert int(bundle.card.name) >= 3
+    assert bundle.blob("configs/split.json") == bundle.card.name.encode()
+    made(tmp_path / "b")  # what was left half done is in nobody's way
     assert [path.name for path in tmp_path.iterdir()] == ["b"]
 
 

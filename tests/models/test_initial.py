@@ -217,6 +217,11 @@ def test_a_network_of_frames_takes_weights_for_its_encoder(tmp_path: Path) -> No
     again = Video(ResNet(2, 1, 1, **SMALL), "attention")
     assert initialise(again, saved(video.state_dict(), tmp_path / "video.safetensors")).missing == ()
     assert torch.equal(again.attention.gate.weight, video.attention.gate.weight)
+    layout = layouts("vit_b_16", "torchvision")[0]  # there, too, names begin with "encoder."
+    tokens = Video(network("vit_b_16", layout), "attention")
+    state = filled("vit_b_16", shapes(tokens.encoder, layout))
+    initialise(tokens, saved(state, tmp_path / "vit.pth"))
+    torch.testing.assert_close(tokens.encoder.norm.weight.detach(), state["encoder.ln.weight"])
 
 
 def test_a_checkpoint_in_half_precision_is_unpacked(tmp_path: Path) -> None:
