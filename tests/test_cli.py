@@ -550,7 +550,7 @@ def test_explain_takes_somebodys_own_network(medcam, x_ray, tmp_path):
     assert said.count("\n") == 3
 
 
-@pytest.mark.parametrize("command", ["demo", "sample-data", "explain", "report"])
+@pytest.mark.parametrize("command", ["demo", "sample-data", "explain", "evaluate", "report"])
 def test_a_place_that_cannot_be_written(refusal, medcam, x_ray, tmp_path, stand_ins, command):
     (tmp_path / "file").write_text("x")
     place = tmp_path / "file" / "inside"
@@ -560,6 +560,7 @@ def test_a_place_that_cannot_be_written(refusal, medcam, x_ray, tmp_path, stand_
         "demo": (place,),
         "sample-data": (place,),
         "explain": (x_ray / "dx", "--model", stand_ins[X_RAYS], "--out", place),
+        "evaluate": (stand_ins[X_RAYS], "--data", tmp_path / "m.csv", "--out", place),
         "report": (tmp_path / "r", "--format", "json_record", "--out", place),
     }
     assert re.search(r"cannot be written \(.*\); choose another", refusal(command, *arguments[command]))

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 from medcam.data.labelling import Labelling
 from medcam.errors import ModelError
+from medcam.evaluation.prediction import other_labels
 from medcam.models import Bundle
 
 ACCOUNT = "docs/training.json"
@@ -22,12 +23,15 @@ def meaning(bundle: Bundle, said: Labelling | None, labels: Iterable[str]) -> La
     Raises:
         UsageError: "unknown-label", a raw value that was said is in no row; "label-not-0-1", nothing is known and
             labels are not 0 or 1.
-        ModelError: "bundle-config", what the bundle tells of its training cannot be read.
+        ModelError: "bundle-labels", the bundle knows other labels; "bundle-config", what it tells of its training
+            cannot be read.
     """
     remembered = None if said is not None else _remembered(bundle)
     if remembered is not None:
         return remembered
     meant = said or Labelling.parse(bundle.card.labels[0])
+    if not set(meant.names) <= set(bundle.card.labels):
+        raise other_labels(bundle, meant)
     meant.check(labels)
     return meant
 

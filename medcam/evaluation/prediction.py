@@ -66,24 +66,32 @@ def score(
 
 
 def outputs(bundle: Bundle, labelling: Labelling) -> list[int]:
-    """Which of the bundle's outputs each label is.
+    """Which of the bundle's outputs each label is. A single logit is the single finding, whatever each calls it.
 
     Raises:
         ModelError: "bundle-labels", the labels are others than those of the bundle.
     """
     card = bundle.card
+    if labelling.head == card.head == "single-logit":
+        return [0]
     same = set(labelling.names) == set(card.labels)
-    part = card.head == labelling.head == "sigmoid" and set(labelling.names) <= set(card.labels)
+    part = card.head == "sigmoid" and set(labelling.names) <= set(card.labels)
     if labelling.head != card.head or not (same or part):
-        how = {
-            "single-logit": "with --positive and --negative say which raw labels mean it and which its absence",
-            "sigmoid": f'say --multilabel "{", ".join(card.labels)}" or some of them',
-            "softmax": f'say --classes "{"; ".join(f"{name}=..." for name in card.labels)}"',
-        }[card.head]
-        said = ", ".join(labelling.names)
-        message = f"The bundle knows {', '.join(card.labels)} ({card.head}), not {said} ({labelling.head}); {how}."
-        raise ModelError("bundle-labels", message)
+        raise other_labels(bundle, labelling)
     return [card.labels.index(name) for name in labelling.names]
+
+
+def other_labels(bundle: Bundle, labelling: Labelling) -> ModelError:
+    """What to say where labels do not fit."""
+    card = bundle.card
+    how = {
+        "single-logit": "with --positive and --negative say which raw labels mean it and which its absence",
+        "sigmoid": f'say --multilabel "{", ".join(card.labels)}" or some of them',
+        "softmax": f'say --classes "{"; ".join(f"{name}=..." for name in card.labels)}"',
+    }[card.head]
+    said = ", ".join(labelling.names)
+    message = f"The bundle knows {', '.join(card.labels)} ({card.head}), not {said} ({labelling.head}); {how}."
+    return ModelError("bundle-labels", message)
 
 
 def deviations(

@@ -214,7 +214,8 @@ def test_calibrated_probabilities_and_thresholds_are_the_bundle_s(manifest, tmp_
 def test_two_bundles_on_the_patients_that_neither_learned_from(evaluated, manifest, tmp_path) -> None:
     first = evaluated[2]
     other = json.dumps(Split({"CANARY-11": "training"}, 0, "by hand").table("pepper").to_dict()).encode()
-    second = bundle(tmp_path / "b", level=0.97, blobs={"configs/split.json": other}, name="the other")
+    facts = {"name": "the other", "labels": ("pulmonary opacity",)}  # another word for it
+    second = bundle(tmp_path / "b", level=0.97, blobs={"configs/split.json": other}, **facts)
     found = evaluate(first, manifest, tmp_path / "out", MEANT, FAST, against=second)
     (pair,) = found.comparisons
     assert found.against.name == "the other"
