@@ -37,6 +37,7 @@ class Fused(Method):
         self.by, self.layers, self.fuse = by, tuple(dict.fromkeys(taps)), fuse
         self.name, self.paper = by.name, by.paper
         self.signed, self.class_specific = by.signed and fuse != "product", by.class_specific
+        self.family, self.replays = by.family, by.replays
         self.forwards, self.tail_backwards = by.forwards, by.tail_backwards * len(self.layers)
 
     def taps(self, layer: Tap, trace: Trace) -> tuple[Tap, ...]:

@@ -127,6 +127,8 @@ class Method(ABC):
     family: Family = "gradient"
     scales: bool = True
     """Whether a logit ten times as large gives the same map up to scale."""
+    replays: bool = True
+    """Whether the tail behind the layer is all that is needed, so that dropout can be replayed."""
 
     def taps(self, layer: Tap, trace: Trace) -> tuple[Tap, ...]:
         """Where the network must be tapped to explain `layer`."""
@@ -163,6 +165,8 @@ class GradientMethod(LayerMethod):
 
 class InputMethod(Method):
     """A method that looks at the model's input, not at a layer: its evidence lies on the input's own cells."""
+
+    replays = False
 
     def taps(self, layer: Tap, trace: Trace) -> tuple[Tap, ...]:
         """None: the model itself is asked, again and again."""

@@ -47,6 +47,7 @@ class SmoothGradCAMPlusPlus(LayerMethod):
     unit = "arbitrary"
     signed = False
     scales = False
+    replays = False
     forwards = 9
     tail_backwards = 8
 

@@ -14,7 +14,7 @@ from medcam.explainers import Explained
 from medcam.explainers._capture import Capture, Tap
 from medcam.explainers._session import undisturbed, unwrapped
 from medcam.explainers._trace import Call, trace
-from medcam.explainers.base import InputMethod, View
+from medcam.explainers.base import View
 from medcam.uncertainty.base import Disturbance, Member, whole_output
 
 ELEMENTS = (nn.Dropout,)
@@ -39,10 +39,10 @@ class Dropout(Disturbance):
         """One forward pass up to the first dropout or the explained layer, then `passes` tails.
 
         Raises:
-            ExplainError: the model has no dropout that is used with a rate above zero, or no layer was explained.
+            ExplainError: the model has no dropout that is used with a rate above zero, or the method needs more than a tail.
         """
-        if isinstance(explained.by, InputMethod):
-            message = f"{explained.by.name} explains no layer whose tail could be replayed; choose augmentation."
+        if not explained.by.replays:
+            message = f"{explained.by.name} needs the whole network, not a tail that could be replayed; choose augmentation."
             raise ExplainError("no-dropout", message)
         x, model = explained.images, unwrapped(model)
         calls, layer = dropouts(model, x), explained.tap

@@ -12,7 +12,11 @@ from medcam.explainers import SHELF, explain
 from medcam.explainers.base import InputMethod, Method
 from tests.explainers.nets import FrameWise, Linear, Twice, state
 
-QUICK: dict[str, dict[str, object]] = {"smooth_gradcam_plus_plus": {"copies": 2}}
+QUICK: dict[str, dict[str, object]] = {
+    "smooth_gradcam_plus_plus": {"copies": 2},
+    "smoothgrad": {"copies": 3},
+    "integrated_gradients": {"steps": 8},
+}
 """Settings that make a costly method cheap here, without leaving anything out."""
 
 NAMES = [name for name in SHELF.names() if SHELF.load(name).family != "transformer"]
