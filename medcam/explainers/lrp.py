@@ -26,8 +26,8 @@ class LRP(InputMethod):
 
     A network with other local rules is an ordinary network whose gradient times input is the relevance, so a layer may
     be a module or a function, used once or often, and residual sums share by themselves. Batch normalisation is taken
-    as the scaling that it is. Biases take their part of the score; how much is told. (captum has no rules for volumes and
-    refuses networks with layers it does not know.) For attention there is no rule here.
+    as the scaling that it is. Biases take their part of the score; how much is told. (captum has no rules for volumes
+    and refuses networks with layers it does not know.) For attention there is no rule here.
     LRP is said to be patented; its authors allow personal and scientific use.
 
     Args:
