@@ -49,8 +49,8 @@ def cpu_seconds(costs: Sequence[Cost]) -> list[float]:
 
 
 def ratios(over: Sequence[float], under: Sequence[float]) -> list[float]:
-    """Round by round."""
-    return [a / b for a, b in zip(over, under, strict=True)]
+    """Round by round; what was too short for the clock counts as its smallest step."""
+    return [a / max(b, 1e-2) for a, b in zip(over, under, strict=True)]
 
 
 def spread(values: Sequence[float], digits: int = 2, unit: str = "") -> str:
