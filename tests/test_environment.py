@@ -21,7 +21,8 @@ def pins():
 
 def wanted():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    lists = [project["dependencies"], *project["optional-dependencies"].values()]
+    extras = project["optional-dependencies"]
+    lists = [project["dependencies"], *(extras[name] for name in extras if name != "peers")]  # those are never needed
     return [Requirement(text) for one in lists for text in one if not text.startswith("medcam-toolkit")]
 
 
