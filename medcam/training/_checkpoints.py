@@ -66,7 +66,7 @@ class Keeper(Checkpoint):
         self.folder = folder
 
     def on_train_epoch_end(self, trainer: Trainer, loop: Any) -> None:
-        if trainer.is_global_zero and best(loop.history) is loop.history[-1]:
+        if trainer.is_global_zero and best(loop.history, loop.settings.keep) is loop.history[-1]:
             from safetensors.torch import save
 
             weights = {name: value.cpu().contiguous() for name, value in loop.network.state_dict().items()}

@@ -42,7 +42,7 @@ class Report(Callback):
             points["epoch/validation AUROC"] = epoch.auroc
         _draw(trainer, points, epoch.number)
         if trainer.is_global_zero:
-            self._progress.say(_line(epoch, loop.settings.epochs, best(loop.history) is epoch))
+            self._progress.say(_line(epoch, loop.settings.epochs, best(loop.history, loop.settings.keep) is epoch))
 
 
 def _draw(trainer: Trainer, points: dict[str, float], step: int) -> None:

@@ -125,6 +125,10 @@ def _training(account: Account) -> str:
         (epoch.number, f"{epoch.loss:.4f}", f"{epoch.validation_loss:.4f}", number(epoch.auroc), f"{epoch.rate:.2g}")
         for epoch in account.history
     ]
+    kept = "The last epoch was kept; nothing was chosen."
+    if settings.keep == "best":
+        chose = f"its validation AUROC of {number(best.auroc)} chose it, so that it is no figure of merit"
+        kept = f"Epoch {best.number} was kept: {chose}."
     return f"""## Training
 
 First weights: {plain(account.network.initial)}. Loss: {loss}, class weights {settings.alpha}{smoothing}; sampling \
@@ -132,8 +136,7 @@ First weights: {plain(account.network.initial)}. Loss: {loss}, class weights {se
 {settings.weight_decay:g}, batches of {settings.batch}, precision {account.precision}, seed \
 {settings.seed}; images {changes}{mirrored}{low}.
 
-{len(rows)} of at most {settings.epochs} epochs in {account.seconds / 60:.1f} minutes. Epoch {best.number} was kept: \
-its validation AUROC of {number(best.auroc)} chose it, so that it is no figure of merit.
+{len(rows)} of at most {settings.epochs} epochs in {account.seconds / 60:.1f} minutes. {kept}
 
 ![Loss and validation AUROC over the epochs]({CURVE.removeprefix("docs/")})
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from medcam.record import Record
-from medcam.training.settings import Settings
+from medcam.training.settings import Keep, Settings
 
 
 @dataclass(frozen=True)
@@ -36,16 +36,16 @@ class Epoch(Record):
         return (round(self.auroc, 6) if self.auroc is not None else 0.0), -self.validation_loss
 
 
-def best(history: Sequence[Epoch]) -> Epoch:
-    """The epoch whose weights are kept: of equally good ones the first."""
-    return max(history, key=lambda epoch: epoch.merit)
+def best(history: Sequence[Epoch], keep: Keep = "best") -> Epoch:
+    """The epoch whose weights are kept: the best, of equally good ones the first; or whichever was last."""
+    return history[-1] if keep == "last" else max(history, key=lambda epoch: epoch.merit)
 
 
 def done(history: Sequence[Epoch], settings: Settings) -> bool:
     """Whether training ends: all epochs were run, or there was none better for too long."""
     if not history:
         return False
-    waited = history[-1].number - best(history).number
+    waited = history[-1].number - best(history, settings.keep).number
     return history[-1].number >= settings.epochs or (settings.patience is not None and waited >= settings.patience)
 
 
@@ -63,7 +63,7 @@ class Fitted:
     @property
     def best_epoch(self) -> int:
         """Counted from 1."""
-        return best(self.history).number
+        return best(self.history, self.settings.keep).number
 
     @property
     def seconds(self) -> float:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from medcam.data.splits import WITHIN
 from medcam.record import Record
 from medcam.training.settings import Settings
 
@@ -31,6 +32,8 @@ class Options(Record):
     split_column: bool = False
     """Take the sides from the manifest's column `split`."""
     folds: int = 0
+    within: Mapping[str, float] = field(default_factory=lambda: dict(WITHIN))
+    """What each fold takes out of its training patients, as shares of all patients."""
     sensitivity: float | None = None
     """The threshold finds this share of the sick; None: Youden."""
     miscoverage: float = 0.1

@@ -161,7 +161,7 @@ def _splits(manifest: Manifest, targets: npt.NDArray[np.float32], options: Optio
     if options.split_column and options.folds:
         raise UsageError("bad-folds", "Folds make their own sides; leave out --split-column or --folds.")
     if options.folds:
-        return k_fold(patients, targets, options.folds, seed)
+        return k_fold(patients, targets, options.folds, seed, options.within)
     if options.split_column:
         split = take_out(from_column(manifest), patients, targets, seed=seed)
         missing = [side for side in SIDES if side not in split.sides.values()]

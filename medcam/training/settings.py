@@ -14,6 +14,7 @@ Alpha = Literal["none", "counts", "effective", "given"]
 Balance = Literal["none", "image", "patient"]
 Schedule = Literal["one-cycle", "cosine"]
 Unit = Literal["image", "exam", "patient"]
+Keep = Literal["best", "last"]
 Precision = Literal["auto", "32", "bf16-mixed", "16-mixed"]
 Strategy = Literal["auto", "ddp"]
 
@@ -61,6 +62,8 @@ class Settings(Record):
     """Low frequencies first."""
     patience: int | None = 5
     """Epochs without a better validation result before training stops; None trains all epochs."""
+    keep: Keep = "best"
+    """Which epoch's weights: that of the best validation result; or the last, where too few patients validate."""
     unit: Unit = "exam"
     """What counts as one case in validation: scores of its images are averaged."""
     precision: Precision = "auto"
@@ -74,7 +77,7 @@ class Settings(Record):
         hints = get_type_hints(type(self))
         for field in fields(self):
             allowed, value = get_args(hints[field.name]), getattr(self, field.name)
-            if hints[field.name] in (Alpha, Balance, Schedule, Unit, Precision, Strategy):
+            if hints[field.name] in (Alpha, Balance, Schedule, Keep, Unit, Precision, Strategy):
                 _check(value in allowed, field.name, value, f"one of {', '.join(map(str, allowed))}")
         for name in ("epochs", "batch", "per_epoch", "patience", "devices"):
             value = getattr(self, name)

@@ -147,7 +147,9 @@ def train_split(
     """
     images, cines = material.images, plan.parts == "frames"
     sides = {side: images.subset(rows) for side, rows in split.indices(images.patients).items()}
-    settings = replace(options.settings, flips=FLIPS.get(plan.pipeline.transform, ()))
+    settings = options.settings
+    if not settings.flips:
+        settings = replace(settings, flips=FLIPS.get(plan.pipeline.transform, ()))
     network, definition, initial = new_network(plan, images.shape[0], options)
     fitted = fit(network, sides["training"], sides["validation"], settings, run / "fit", progress, resume=True)
     if options.half:

@@ -32,3 +32,10 @@ def test_curves_can_be_seen():
     blue = (np.abs(picture.astype(int) - [31, 119, 180]).sum(-1) < 30).nonzero()
     assert blue[1].max() < 400  # the training loss, on the left
     assert np.ptp(blue[1]) > 150
+
+
+def test_where_too_few_validate_the_last_epoch_is_kept_and_nobody_waits() -> None:
+    told = history((0.8, 0.3), (0.7, 0.4), (0.6, 0.5))
+    assert best(told, "last").number == 3
+    assert not done(told, Settings(epochs=9, patience=2, keep="last"))
+    assert done(told, Settings(epochs=9, patience=2))
