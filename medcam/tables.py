@@ -127,6 +127,7 @@ def shelves() -> dict[str, Callable[[], list[tuple[str, str]]]]:
         "pipelines": lambda: _files(locate("pipelines")),
         "methods": lambda: _files(package / "explainers"),
         "models": lambda: [*_files(package / "models"), *_presets(), *_bundles()],
+        "protocols": lambda: _files(package / "protocols"),
         "reports": lambda: _files(package / "reports"),
         "readers": lambda: _files(package / "readers"),
         "transforms": lambda: _files(package / "transforms"),
