@@ -24,14 +24,15 @@ def cells(mask: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
     return share
 
 
-def map_loss(evidence: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Focal loss (Lin et al., 2017, gamma 2): mean over an image's lesion cells, a quarter of the sum over others.
+def map_loss(evidence: torch.Tensor, mask: torch.Tensor, false_alarm: float = 0.25) -> torch.Tensor:
+    """Focal loss (Lin et al., 2017, gamma 2): mean over an image's lesion cells, part of the sum over others.
 
     The mean makes a small lesion count as much as a large one.
 
     Args:
         evidence: (B, 1, *map) logits of the class map.
         mask: (B, 1, *space) lesions.
+        false_alarm: which part, the weight of a healthy cell.
 
     Cells that a lesion covers by less than half count as background only if it does not touch them at all; of a lesion
     smaller than a cell, the cell that holds most of it is positive.
@@ -44,7 +45,8 @@ def map_loss(evidence: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     missed = (1 - probability) ** 2 * functional.softplus(-evidence)
     false = probability**2 * functional.softplus(evidence)
     space = tuple(range(1, evidence.ndim))
-    per_image = (missed * inside).sum(space) / inside.sum(space).clamp(min=1) + 0.25 * (false * outside).sum(space)
+    per_image = (missed * inside).sum(space) / inside.sum(space).clamp(min=1)
+    per_image = per_image + false_alarm * (false * outside).sum(space)
     return per_image.mean()
 
 

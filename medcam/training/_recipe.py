@@ -29,6 +29,8 @@ class Recipe:
     """Train on pieces of this shape, then settle on whole volumes."""
     whole: float = 0.2
     """Where crops are trained on, the share of the steps, the last ones, that see whole volumes."""
+    settle: int = 0
+    """Steps at the end for the head and the last normalisations, on whole pictures: see `_settle` in `_fit`."""
     small_first: float = 0.0
     """Rows with a lesion are drawn by its number of pixels to the power of minus this; 0: each as often as the next."""
     moved: float = 1.0
@@ -78,19 +80,21 @@ RECIPES = {
                 spatial_dims=3,
                 in_channels=1,
                 widths=[8, 24, 48],
-                blocks=[1, 1, 2],
+                blocks=[2, 1, 1],
                 strides=[[1, 2, 2], 2, 1],
                 stem_kernel=3,
                 stem_stride=1,  # a nodule of 6 mm has three voxels: a coarser first layer loses it
             ),
-            patients=360,
-            healthy=60,
-            epochs=24,
-            per_epoch=960,
+            patients=600,
+            healthy=100,
+            epochs=64,
+            batch=24,
             flips=(2,),
-            crop=(24, 48, 48),
-            whole=0.1,
-            small_first=1 / 3,
+            crop=(16, 40, 40),
+            whole=0.03,
+            settle=60,
+            small_first=2 / 3,
+            moved=0.3,
         ),
         Recipe(
             pipeline="lung_ultrasound",

@@ -116,6 +116,19 @@ def _validate(
 def _readme(recipe: Recipe, card: Card, figures: str, parameters: int, seconds: float) -> str:
     """The model card for people."""
     extra = f", and the tiles of {2 * recipe.slides} whole slides" if recipe.slides else ""
+    shown = f" of {recipe.per_epoch} pictures" if recipe.per_epoch else ""
+    more = ""
+    if recipe.crop:
+        pieces = " x ".join(map(str, recipe.crop))
+        more += f" Pieces of {pieces} voxels were shown, whole volumes in the last {recipe.whole:.0%} of the steps."
+    if recipe.small_first:
+        more += f" Small lesions came more often: as (voxels of the patient's largest)^-{recipe.small_first:.2g}."
+    if recipe.settle:
+        more += (
+            f" {recipe.settle} more steps of the head and the last normalisations saw whole volumes, each patient as"
+        )
+        more += " often as the next, and weighted healthy cells four times as much."
+    threads = torch.get_num_threads()
     return f"""# {card.name}
 
 Finds: {recipe.label}. **A demonstration: it has seen drawn phantoms only and decides nothing about a patient.**
@@ -138,15 +151,16 @@ No image of a person was used.
 
 ## Training
 
-{recipe.epochs} epochs, AdamW with one cycle of the learning rate ({recipe.rate:g}), batches of {recipe.batch}, on \
-shifted, zoomed, turned, mirrored and noisier copies. The loss is binary cross-entropy of the label plus a focal loss \
-of the class map against the phantom's exact lesion mask: a supervision that real data rarely have, so the sharpness \
-of this model's heatmaps says nothing about models trained on labels alone. Made by \
-`python -m medcam.training.demonstration {card.pipeline}` in {seconds / 60:.0f} minutes, drawing included.
+{recipe.epochs} epochs{shown}, AdamW with one cycle of the learning rate ({recipe.rate:g}), batches of \
+{recipe.batch}, on mirrored and noisier copies, {recipe.moved:.0%} of them shifted, zoomed and turned too.\
+{more} The loss is binary cross-entropy of the label plus a focal loss of the class map against the phantom's exact \
+lesion mask: a supervision that real data rarely have, so the sharpness of this model's heatmaps says nothing about \
+models trained on labels alone. Made by `python -m medcam.training.demonstration {card.pipeline}` in \
+{seconds / 60:.0f} minutes, drawing included, with {threads} thread{"s" * (threads > 1)}.
 
 ## Figures
 
-AUROC {figures} on the validation phantoms that also gave the threshold.
+AUROC {figures} on the validation phantoms that also gave the threshold and chose the training.
 On unseen phantoms, with the place of the heatmap's peak: `python -m medcam.evaluation.phantoms`, written to
 `docs/results/phantom_bundles.md`.
 

@@ -75,6 +75,26 @@ def test_pieces_of_volumes_are_enough_to_learn_on() -> None:
     assert auroc(new.masks.any((1, 2, 3)), logits) > 0.9
 
 
+def test_settling_cools_healthy_maps_and_moves_only_the_end_of_the_network() -> None:
+    new, networks, highest = squares(40, (24, 24, 24), 1), [], []
+    sick = new.masks.any((1, 2, 3))
+    for settle in (0, 60):
+        recipe = toy(network_def=NETWORK | {"spatial_dims": 3}, crop=(16, 16, 16), epochs=10, settle=settle)
+        network, _ = trained(recipe, (24, 24, 24))
+        tap = Tap(network.head.map)
+        with torch.no_grad():
+            network(torch.from_numpy(new.images).float() / 255)
+        networks.append(network.state_dict())
+        highest.append(tap.output.flatten(1).amax(1).numpy())
+        assert all(weights.requires_grad for weights in network.parameters())
+    assert highest[1][~sick].mean() < highest[0][~sick].mean() - 0.1
+    assert auroc(sick, highest[1]) > 0.9
+    first, second = networks
+    moved = {name for name, value in first.items() if (value - second[name]).abs().max() > 1e-2}
+    assert {"head.map.weight", "stages.1.0.bn2.bias"} < moved
+    assert all(name.startswith("head.") or (name.startswith("stages.1.") and ".conv" not in name) for name in moved)
+
+
 def test_the_same_seed_trains_the_same_weights() -> None:
     first, second = (trained(toy(epochs=1), (32, 32))[0].state_dict() for _ in range(2))
     for name, value in first.items():

@@ -25,9 +25,10 @@ def test_the_loss_is_the_closed_form_of_one_cell() -> None:
     p, q = 1 / (1 + math.exp(-1.5)), 1 / (1 + math.exp(3))
     share = cells(mask, (2, 2))[0, 0]
     outside = int((share < 0.02).sum())
-    expected = (1 - p) ** 2 * -math.log(p) + 0.25 * outside * q**2 * -math.log(1 - q)
+    missed, false = (1 - p) ** 2 * -math.log(p), outside * q**2 * -math.log(1 - q)
     assert share[1, 1] == 1
-    assert map_loss(evidence, mask).item() == pytest.approx(expected, rel=1e-5)
+    assert map_loss(evidence, mask).item() == pytest.approx(missed + 0.25 * false, rel=1e-5)
+    assert map_loss(evidence, mask, false_alarm=1.0).item() == pytest.approx(missed + false, rel=1e-5)
 
 
 def test_a_lesion_smaller_than_a_cell_still_has_its_cell() -> None:
