@@ -50,13 +50,13 @@ def _name(model: nn.Module, layer: str | nn.Module) -> str:
 
 def _last_map(trace: Trace, axes: int) -> Call:
     """The last map; of a network that gives a map itself, the last at its coarsest, the bottleneck."""
-    maps = [call for call in trace.calls if call.module and _is_map(call, axes)]
-    if not maps:
+    maps = (call for call in reversed(trace.calls) if call.module and _is_map(call, axes))
+    last = next(maps, None)
+    if last is None:
         raise ExplainError("no-spatial-axes", "No layer of this model gives a map; name one with layer=.")
     if math.prod(trace.output_shape[2:]) > 1:
-        coarsest = min(_cells(call) for call in maps)
-        maps = [call for call in maps if _cells(call) == coarsest]
-    return maps[-1]
+        return min([last, *maps], key=_cells)  # of equally coarse ones the first here, which is the last to run
+    return last
 
 
 def _is_map(call: Call, axes: int) -> bool:

@@ -34,7 +34,8 @@ def undisturbed(model: nn.Module, device: torch.device) -> Iterator[None]:
     with torch.random.fork_rng(devices), torch.inference_mode(False), torch.enable_grad():
         try:
             for module in modules:  # not .eval(): some models override it to do more
-                module.training = False
+                if module.training:  # else nothing is set: a large network has a thousand modules
+                    module.training = False
             for module, _ in compiled:
                 module._compiled_call_impl = None
             for parameter in trainable:
@@ -42,7 +43,8 @@ def undisturbed(model: nn.Module, device: torch.device) -> Iterator[None]:
             yield
         finally:
             for module, mode in zip(modules, modes, strict=True):
-                module.training = mode
+                if module.training != mode:
+                    module.training = mode
             for module, call in compiled:
                 module._compiled_call_impl = call
             for parameter in trainable:

@@ -84,7 +84,7 @@ def trace(model: nn.Module, x: Tensor) -> Trace:
 def _structure(model: nn.Module) -> tuple[object, ...]:
     """What decides about shapes: the modules and their strides, so that an edited model is traced anew."""
     facts = ("kernel_size", "stride", "padding", "dilation", "output_size")
-    return tuple((id(m), *(str(vars(m).get(fact)) for fact in facts)) for m in model.modules())
+    return tuple((id(m), *(str(m.__dict__[fact]) for fact in facts if fact in m.__dict__)) for m in model.modules())
 
 
 def _trace(model: nn.Module, x: Tensor) -> Trace:
