@@ -33,8 +33,8 @@ class ChestXrayPneumonia2025(Protocol):
     data = (
         "NIH ChestX-ray14 at 320 px (Wang et al., CVPR 2017; the NIH Clinical Center is the data provider, "
         "https://nihcc.app.box.com/v/ChestXray-NIHCC). Labels were mined from reports; No Finding is no confirmed "
-        "normal. The images come from two pools, one of which holds nearly all No Finding: pool and view alone tell the label, "
-        "see below, and a network may have learned that."
+        "normal. The images come from two pools, one of which holds nearly all No Finding: pool and view alone tell "
+        "the label, see below, and a network may have learned that."
     )
 
     def run(self, setting: Setting) -> Sequence[str]:
@@ -70,11 +70,11 @@ def _conditions(runs: Sequence[Run], options: Options) -> str:
 
 {whole.cases} images of {whole.patients} patients, {whole.positives} with an opacity ({whole.positive_patients} \
 patients) and only {whole.cases - whole.positives} without ({whole.negative_patients} patients). {options.folds} folds \
-by patient, the same for every network: each tests the patients that it learned nothing from; 4 % of the patients watch \
-the training, 12 % calibrate the score and set the threshold (Youden). {options.size[0]} px, random first weights, \
-{settings.epochs} epochs, the last one kept, AdamW with one cycle up to {settings.rate:g}, focal loss with gamma \
-{settings.gamma:g} and class weights from counts, a plain sampler, images shifted, zoomed, turned, mirrored and made \
-noisier, seed {settings.seed}."""
+by patient, the same for every network: each tests the patients that it learned nothing from; 4 % of the patients \
+watch the training, 12 % calibrate the score and set the threshold (Youden). {options.size[0]} px, random first \
+weights, {settings.epochs} epochs, the last one kept, AdamW with one cycle up to {settings.rate:g}, focal loss with \
+gamma {settings.gamma:g} and class weights from counts, a plain sampler, images shifted, zoomed, turned, mirrored \
+and made noisier, seed {settings.seed}."""
 
 
 def _networks(runs: Sequence[Run]) -> str:
