@@ -52,10 +52,14 @@ class BreastHistologyPatches(Protocol):
         "the cell; some patches at a border are smaller. Of one slide all patches are there, of the others a choice."
     )
 
+    epochs, per_epoch = 10, 1024
+    network: Mapping[str, object] = {}
+    """Arguments of the architecture, in place of what its name means."""
+
     def run(self, setting: Setting) -> Sequence[str]:
         settings = Settings(
-            epochs=30 if setting.full else 10, per_epoch=1024, patience=None, keep="last", gamma=1.0, balance="image",
-            flips=(0, 1),
+            epochs=3 * self.epochs if setting.full else self.epochs, per_epoch=self.per_epoch, patience=None,
+            keep="last", gamma=1.0, balance="image", flips=(0, 1),
         )  # fmt: skip
         images, blocks = _patches(setting.data / "manifest.csv", setting)
         mixed = mixed_patients(images)
@@ -65,16 +69,29 @@ class BreastHistologyPatches(Protocol):
         by_patient, by_patch = np.zeros(len(images)), np.zeros(len(images))
         for number, patient in enumerate(mixed, start=1):
             test = np.flatnonzero(owners == patient)
-            by_patient[test] = _held_out(images, test, settings, setting, f"patient_{number}")
+            by_patient[test] = self._held_out(images, test, settings, setting, f"patient_{number}")
         loose = images.subset(range(len(images)))
         loose.patients = [f"patch {number}" for number in range(len(images))]  # what such a split believes
         for number, split in enumerate(k_fold(loose.patients, loose.targets, 2, settings.seed, within={}), start=1):
             test = split.indices(loose.patients)["test"]
-            by_patch[test] = _held_out(loose, test, settings, setting, f"patches_{number}")
+            by_patch[test] = self._held_out(loose, test, settings, setting, f"patches_{number}")
         dark = np.array([-float(images.pixels(i).mean()) for i in range(len(images))])
         tests = [_Test(images, blocks, np.flatnonzero(owners == patient), patient) for patient in mixed]
         scores = {"patient": by_patient, "patches at random (leaks)": by_patch, "nothing learned: darkness": dark}
         return [_material(images, settings), _tested(tests, scores), _proves(tests, by_patient, by_patch)]
+
+    def _held_out(self, images: Images, test: Rows, settings: Settings, setting: Setting, name: str) -> Values:
+        """Probabilities of the patches `test`, by a network that learned from all others and kept its last epoch."""
+        rest = np.setdiff1d(np.arange(len(images)), test)
+        definition = preset(MODEL, in_channels=images.shape[0], size=images.shape[1:], **self.network)
+        with torch.random.fork_rng():
+            torch.manual_seed(settings.seed)
+            network = build({"network_def": definition})
+        setting.progress.say(f"{name}: {len(rest)} patches to learn from, {len(test)} to test")
+        folder = setting.work / name
+        fit(network, images.subset(rest), images.subset(test), settings, folder, setting.progress, resume=True)
+        probabilities: Values = 1 / (1 + np.exp(-frame_logits(network, images.subset(test))[:, 0]))
+        return probabilities
 
 
 @dataclass(frozen=True)
@@ -122,20 +139,6 @@ def mixed_patients(images: Images) -> list[str]:
     return sorted(patient for patient, kinds in has.items() if len(kinds) == 2)
 
 
-def _held_out(images: Images, test: Rows, settings: Settings, setting: Setting, name: str) -> Values:
-    """Probabilities of the patches `test`, by a network that learned from all others and kept its last epoch."""
-    rest = np.setdiff1d(np.arange(len(images)), test)
-    definition = preset(MODEL, in_channels=images.shape[0], size=images.shape[1:])
-    with torch.random.fork_rng():
-        torch.manual_seed(settings.seed)
-        network = build({"network_def": definition})
-    setting.progress.say(f"{name}: {len(rest)} patches to learn from, {len(test)} to test")
-    folder = setting.work / name
-    fit(network, images.subset(rest), images.subset(test), settings, folder, setting.progress, resume=True)
-    probabilities: Values = 1 / (1 + np.exp(-frame_logits(network, images.subset(test))[:, 0]))
-    return probabilities
-
-
 def _material(images: Images, settings: Settings) -> str:
     rows = []
     owners, sick = np.array(images.patients), images.targets[:, 0] > 0.5
@@ -165,7 +168,8 @@ def _tested(tests: Sequence[_Test], scores: Mapping[str, Values]) -> str:
 {table(header, rows)}
 
 Split by patient: nothing of the tested patient was learned. Split by patches: two random halves, each tested by the \
-network of the other, so that neighbours on one slide are on both sides. Darkness is the mean of a patch's pixels. \
+network of the other, so that neighbours on one slide are on both sides; of how many patches a network learned differs \
+between the splits, so that the difference is not the leak's alone. Darkness is the mean of a patch's pixels. \
 Brackets: {BLOCK_PIXELS} by {BLOCK_PIXELS} pixel squares of this slide were drawn, as neighbours resemble each other. \
 They tell of other patches of this patient, **not of other patients**."""
 
@@ -176,7 +180,8 @@ def _proves(tests: Sequence[_Test], by_patient: Values, by_patch: Values) -> str
     return f"""## What {len(tests)} mixed patients can and cannot prove
 
 - They can show a failure: a network that is wrong on one of two patients is no network for patients.
-- They can show a leak: on the same patches the split by patches claims an AUROC that differs by {gap}.
+- They can show a leak: on the same patches the split by patches claims an AUROC that differs by \
+{gap}, a part of which is the number of patches learned from.
 - They cannot show how good it is on patients. Drawing {len(tests)} patients with replacement has three different \
 outcomes, so there is no interval. That both AUROCs exceed 0.5 happens to a coin once in four times.
 - They cannot choose a threshold or calibrate a score: no third mixed patient is left to do so.
