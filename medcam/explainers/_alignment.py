@@ -49,12 +49,14 @@ def whole(space: Sequence[int]) -> Alignment:
     return Alignment(tuple(space), (1.0,) * axes, (0.0,) * axes, "composed")
 
 
-def align(model: nn.Module, x: Tensor, call: Call, role: Literal["output", "input"]) -> tuple[Arrangement, Alignment]:
+def align(model: nn.Module, x: Tensor, call: Call, role: str) -> tuple[Arrangement, Alignment]:
     """How an activation is arranged and where its cells lie, for inputs like `x` (B, C, *space).
 
     Raises:
         ExplainError: the activation has no spatial axes.
     """
+    if role == "attention":
+        raise ExplainError("no-spatial-axes", 'An attention matrix is no layer; choose one, or layer="auto".')
     space = tuple(x.shape[2:])
     layout, shape = (call.layout, call.shape) if role == "output" else (call.layout_in, call.shape_in)
     if layout is not None:
@@ -101,9 +103,7 @@ def _guess(shape: Sequence[int], x: Tensor) -> Layout | None:
     return (rows, (Axis(shape[1]),), *cells)
 
 
-def _measured(
-    model: nn.Module, x: Tensor, call: Call, role: Literal["output", "input"], arrangement: Arrangement
-) -> Alignment:
+def _measured(model: nn.Module, x: Tensor, call: Call, role: str, arrangement: Arrangement) -> Alignment:
     """Centres of mass of the squared gradient of single cells, along a diagonal through the middle of the map."""
     space = tuple(x.shape[2:])
     nominal = _of_axes(arrangement.axis_of, space, "assumed")
@@ -129,7 +129,7 @@ def _measured(
     return _fitted(nominal, indices, centres)
 
 
-def _activation(model: nn.Module, x: Tensor, call: Call, role: Literal["output", "input"]) -> Tensor | None:
+def _activation(model: nn.Module, x: Tensor, call: Call, role: str) -> Tensor | None:
     seen: list[Tensor | None] = []
     module = model.get_submodule(call.module)
     if role == "output":

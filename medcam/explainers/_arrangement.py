@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from medcam.explainers._layout import BATCH, Axis, Layout
+from medcam.explainers._layout import BATCH, Axis, Layout, Tokens, spread
 
 
 @dataclass(frozen=True)
@@ -27,21 +27,25 @@ class Arrangement:
     @property
     def cell_parts(self) -> tuple[Axis, ...]:
         """The axes of one row's map, in the order of the input's axes."""
-        parts = [part for dim in self.layout[1:] for part in dim if part.placed]
+        parts = [part for dim in self.layout[1:] for part in spread(dim) if part.placed]
         return tuple(sorted(parts, key=lambda part: part.source or 0))
 
     @property
     def valid(self) -> bool:
-        """Whether this is a map at all: one batch, at least two placed cell axes, none of them twice."""
+        """Whether this is a map at all: one batch, at least two placed cell axes, none of them twice or in windows."""
         placed = [part.source for part in (*self.row_parts, *self.cell_parts) if part.placed]
+        straight = all(part.straight for part in (*self.row_parts, *self.cell_parts) if part.placed)
         batches = [part for dim in self.layout for part in dim if part.source == BATCH]
         in_rows = all(part.source is not None for part in self.row_parts)
+        alone = all(len(dim) == 1 for dim in self.layout if any(isinstance(part, Tokens) for part in dim))
         return (
             len(batches) == 1
             and batches[0] in self.row_parts
             and in_rows
             and len(self.cell_parts) >= 2
             and len(set(placed)) == len(placed)
+            and straight
+            and alone
         )
 
     @property
@@ -56,12 +60,22 @@ class Arrangement:
             part.source: part for part in (*self.row_parts, *self.cell_parts) if part.source is not None and part.placed
         }
 
+    @property
+    def extras(self) -> tuple[int, int]:
+        """How many tokens without a place come before the cells, and after them."""
+        rows = [part for dim in self.layout for part in dim if isinstance(part, Tokens)]
+        return (rows[0].before, rows[0].after) if rows else (0, 0)
+
     def rows(self, tensor: Tensor) -> Tensor:
-        """Activation or gradient, as the layer gives it, to (rows, C, *s)."""
-        channels = [dim for dim in range(1, tensor.ndim) if not any(part.placed for part in self.layout[dim])]
-        if channels == [1] and all(len(dim) == 1 for dim in self.layout[1:]) and self._ordered:
+        """Activation or gradient, as the layer gives it, to (rows, C, *s); tokens without a place are left out."""
+        for dim, parts_of in enumerate(self.layout):
+            if isinstance(row := parts_of[0], Tokens):
+                tensor = tensor.narrow(dim, row.before, row.size - row.before - row.after)
+        dims = [spread(dim) for dim in self.layout[1:]]
+        channels = [dim for dim, parts in enumerate(dims, start=1) if not any(part.placed for part in parts)]
+        if channels == [1] and all(len(parts) == 1 for parts in dims) and self._ordered:
             return tensor
-        parts = [part for dim in self.layout[1:] for part in dim]
+        parts = [part for dim in dims for part in dim]
         split = tensor.reshape(tensor.shape[0], *(part.size for part in parts))
         of_channels = [i for i, part in enumerate(parts, start=1) if not part.placed]
         of_cells = sorted(
@@ -72,7 +86,7 @@ class Arrangement:
 
     @property
     def _ordered(self) -> bool:
-        sources = [part.source for dim in self.layout[2:] for part in dim]
+        sources = [part.source for dim in self.layout[2:] for part in spread(dim)]
         return sources == [part.source for part in self.cell_parts]
 
     def evidence(self, maps: Tensor, batch: int) -> Tensor:

@@ -4,6 +4,7 @@ At the first tap reached the activation is detached, so that nothing of the trun
 to the output is recorded once and serves every target of every method.
 """
 
+import copy
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -14,16 +15,20 @@ import torch
 from torch import Tensor, nn
 
 from medcam.errors import ExplainError
+from medcam.explainers._attention import Watch
 from medcam.explainers._replay import ReplayError, Script, replaying
 from medcam.explainers._session import first_tensor, with_first_tensor
 from medcam.explainers._trace import trace
 
-Role = Literal["output", "input"]
+Role = Literal["output", "input", "attention"]
 
 
 @dataclass(frozen=True)
 class Tap:
-    """A place in a network: what the `call`-th call (from 0) of the module of that name gives or gets."""
+    """A place in a network: what the `call`-th call (from 0) of the module of that name gives or gets.
+
+    With the role "attention" it is the `call`-th softmax of the whole model, which runs in that module.
+    """
 
     module: str
     call: int = 0
@@ -31,6 +36,8 @@ class Tap:
 
     def __str__(self) -> str:
         name = self.module or "the model"
+        if self.role == "attention":
+            return f"attention of {name}"
         return f"{'input of ' if self.role == 'input' else ''}{name}{f' (call {self.call + 1})' if self.call else ''}"
 
 
@@ -67,6 +74,17 @@ class Capture:
         """What was seen at a tap, as the module gave it, without its graph."""
         return self._activations[tap].detach()
 
+    def recorded(self, tap: Tap) -> Tensor:
+        """The same in its graph."""
+        return self._activations[tap]
+
+    def behind(self, tap: Tap) -> "Capture":
+        """The same pass, cut at one of its taps: what is replayed is the tail behind that one."""
+        later = copy.copy(self)
+        later._activations = {tap: self._activations[tap], **self._activations}
+        later._tail_only = later._script = None
+        return later
+
     @property
     def cut(self) -> Tap:
         """The tap that was reached first: there the graph begins."""
@@ -89,13 +107,18 @@ class Capture:
         Raises:
             ExplainError: the scalars were computed without a graph.
         """
+        return self.gradients(scalars, [tap])[0]
+
+    def gradients(self, scalars: Tensor, taps: Sequence[Tap]) -> list[Tensor]:
+        """The same at several taps, in one backward pass."""
         if not scalars.requires_grad:
             raise ExplainError(
                 "no-gradient",
-                f"No gradient reaches {tap}: the model computes its output without a graph, or before this layer.",
+                f"No gradient reaches {taps[0]}: the model computes its output without a graph, or before this layer.",
             )
-        (gradient,) = torch.autograd.grad(scalars.sum(), self._activations[tap], retain_graph=True, allow_unused=True)
-        return torch.zeros_like(self._activations[tap]) if gradient is None else gradient
+        seen = [self._activations[tap] for tap in taps]
+        found = torch.autograd.grad(scalars.sum(), seen, retain_graph=True, allow_unused=True)
+        return [torch.zeros_like(one) if grad is None else grad for one, grad in zip(seen, found, strict=True)]
 
     def replay(self, activation: Tensor, taps: Sequence[Tap] = (), samples: Tensor | None = None) -> "Capture":
         """Run the tail from another activation at the cut, with taps behind it (the cut itself included).
@@ -114,6 +137,8 @@ class Capture:
             samples = torch.arange(len(activation) // self.rows_per_sample, device=self.x.device) % len(self.x)
         if len(samples) != len(self.x) and not self.batch_first:
             raise ExplainError("no-replay", f"At {self.cut} frames come before samples: replay {len(self.x)} samples.")
+        if self.cut.role == "attention":
+            raise ExplainError("no-replay", f"The tail behind {self.cut} cannot run alone; see `behind`.")
         self.check()
         return self._replayed(activation, taps, samples)
 
@@ -173,6 +198,18 @@ def tapped(
 
     With `first` it is called before any hook that is there already.
     """
+    matrices = {tap.call: tap for tap in taps if tap.role == "attention"}
+    with ExitStack() as stack:
+        stack.enter_context(_hooked(model, [tap for tap in taps if tap.role != "attention"], take, first))
+        if matrices:
+            stack.enter_context(Watch(lambda i, matrix: take(matrices[i], matrix) if i in matrices else matrix))
+        yield
+
+
+@contextmanager
+def _hooked(
+    model: nn.Module, taps: Sequence[Tap], take: Callable[[Tap, Tensor], Tensor], first: bool
+) -> Iterator[None]:
     calls: Counter[str] = Counter()
     by_module: dict[str, list[Tap]] = {}
     for tap in taps:

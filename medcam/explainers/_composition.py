@@ -1,16 +1,13 @@
 """What each operation of a network does to the layout of its input: kernel, stride, padding and dilation, composed."""
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from medcam.explainers._layout import BATCH, Axis, Dim, Layout, merge, plain, reshaped, single
-
-Look = Callable[[Any], Layout | None]
-"""From a tensor to its layout, None where it does not depend on the input (a weight)."""
+from medcam.explainers._layout import BATCH, Dim, Layout, cells, merge, plain, single
+from medcam.explainers._reordering import REORDERING, Look, Rule, argument, concatenated
 
 SAME = {
     "clone",
@@ -51,11 +48,7 @@ def compose(func: Any, args: Sequence[Any], out: Tensor, look: Look) -> Layout |
 
 
 def _sizes(layout: Layout) -> tuple[int, ...]:
-    return tuple(math.prod(axis.size for axis in dim) for dim in layout)
-
-
-def _argument(args: Sequence[Any], position: int, default: Any) -> Any:
-    return args[position] if len(args) > position else default
+    return tuple(map(cells, layout))
 
 
 def _per_axis(value: Any, axes: int) -> list[float]:
@@ -72,7 +65,7 @@ def _windowed(
     if channels is not None:
         dims[-1] = plain(channels)
     for dim, size, (stride, offset) in zip(layout[-axes:], shape[-axes:], moves, strict=True):
-        if (stride, offset) == (1.0, 0.0) and math.prod(axis.size for axis in dim) == size:
+        if (stride, offset) == (1.0, 0.0) and cells(dim) == size:
             dims.append(dim)
             continue
         axis = single(dim)
@@ -98,9 +91,9 @@ def _convolution(layout: Layout, args: Sequence[Any], shape: Sequence[int]) -> L
 def _pool(layout: Layout, args: Sequence[Any], shape: Sequence[int]) -> Layout | None:
     axes = len(args[1])
     kernel = _per_axis(args[1], axes)
-    stride = _per_axis(_argument(args, 2, None) or kernel, axes)
-    padding = _per_axis(_argument(args, 3, 0), axes)
-    dilation = _argument(args, 4, 1)  # ceil_mode in the place of dilation: average pooling
+    stride = _per_axis(argument(args, 2, None) or kernel, axes)
+    padding = _per_axis(argument(args, 3, 0), axes)
+    dilation = argument(args, 4, 1)  # ceil_mode in the place of dilation: average pooling
     dilations = _per_axis(1 if isinstance(dilation, bool) else dilation, axes)
     moves = [(float(s), d * (k - 1) / 2 - p) for k, s, p, d in zip(kernel, stride, padding, dilations, strict=True)]
     return _windowed(layout, shape, moves)
@@ -108,7 +101,7 @@ def _pool(layout: Layout, args: Sequence[Any], shape: Sequence[int]) -> Layout |
 
 def _adaptive(layout: Layout, args: Sequence[Any], shape: Sequence[int]) -> Layout | None:
     axes = len(args[1])
-    ratios = [math.prod(a.size for a in dim) / size for dim, size in zip(layout[-axes:], shape[-axes:], strict=True)]
+    ratios = [cells(dim) / size for dim, size in zip(layout[-axes:], shape[-axes:], strict=True)]
     return _windowed(layout, shape, [(ratio, ratio / 2 - 0.5) for ratio in ratios])
 
 
@@ -122,14 +115,14 @@ def _upsample(layout: Layout, args: Sequence[Any], shape: Sequence[int]) -> Layo
     axes = len(shape) - 2
     moves = []
     for dim, size in zip(layout[-axes:], shape[-axes:], strict=True):
-        cells = math.prod(axis.size for axis in dim)
+        before = cells(dim)
         corners = len(args) > 2 and args[2] is True  # align_corners
-        moves.append(((cells - 1) / max(size - 1, 1), 0.0) if corners else (cells / size, cells / size / 2 - 0.5))
+        moves.append(((before - 1) / max(size - 1, 1), 0.0) if corners else (before / size, before / size / 2 - 0.5))
     return _windowed(layout, shape, moves)
 
 
 def _reduce(layout: Layout, args: Sequence[Any], shape: Sequence[int]) -> Layout | None:
-    along = _argument(args, 1, None)
+    along = argument(args, 1, None)
     if along is None:
         return None
     gone = {int(dim) % len(layout) for dim in (along if isinstance(along, list | tuple) else [along])}
@@ -139,16 +132,7 @@ def _reduce(layout: Layout, args: Sequence[Any], shape: Sequence[int]) -> Layout
 
 
 def _vector_norm(layout: Layout, args: Sequence[Any], shape: Sequence[int]) -> Layout | None:
-    return _reduce(layout, (args[0], _argument(args, 2, None)), shape)
-
-
-def _cat(args: Sequence[Any], shape: Sequence[int], look: Look) -> Layout | None:
-    along = int(_argument(args, 1, 0)) % len(shape)
-    layouts = [layout for layout in map(look, args[0]) if layout is not None]
-    if any(axis.source is not None for layout in layouts for axis in layout[along]):
-        return None
-    rest = [(*layout[:along], plain(shape[along]), *layout[along + 1 :]) for layout in layouts]
-    return merge(rest, shape)
+    return _reduce(layout, (args[0], argument(args, 2, None)), shape)
 
 
 def _matrix(args: Sequence[Any], shape: Sequence[int], look: Look) -> Layout | None:
@@ -173,83 +157,10 @@ def _queries(layout: Layout, args: Sequence[Any], shape: Sequence[int]) -> Layou
     return (*layout[:-1], plain(shape[-1])) if len(shape) == len(layout) else None
 
 
-def _unbind(layout: Layout, args: Sequence[Any], shape: Sequence[int]) -> Layout | None:
-    return _select(layout, (args[0], _argument(args, 1, 0)), shape)
-
-
-def _permute(layout: Layout, args: Sequence[Any], shape: Sequence[int]) -> Layout:
-    return tuple(layout[dim] for dim in args[1])
-
-
-def _transpose(layout: Layout, args: Sequence[Any], shape: Sequence[int]) -> Layout:
-    dims = list(layout)
-    one, other = (args[1], args[2]) if len(args) > 2 else (0, len(dims) - 1)  # `t` names no dimensions
-    dims[one], dims[other] = dims[other], dims[one]
-    return tuple(dims)
-
-
-def _unsqueeze(layout: Layout, args: Sequence[Any], shape: Sequence[int]) -> Layout:
-    at = args[1] % len(shape)
-    return (*layout[:at], plain(1), *layout[at:])
-
-
-def _view(layout: Layout, args: Sequence[Any], shape: Sequence[int]) -> Layout | None:
-    return reshaped(layout, shape)
-
-
-def _expand(layout: Layout, args: Sequence[Any], shape: Sequence[int]) -> Layout | None:
-    return merge([layout], shape)
-
-
-def _slice(layout: Layout, args: Sequence[Any], shape: Sequence[int]) -> Layout | None:
-    along = _argument(args, 1, 0) % len(shape)
-    cells = math.prod(axis.size for axis in layout[along])
-    if cells == shape[along]:
-        return layout
-    axis = single(layout[along])
-    if axis is None or (axis.source is not None and not axis.placed):
-        return None
-    start, step = _argument(args, 2, None) or 0, _argument(args, 4, 1)
-    moved: Axis = axis.moved(shape[along], step, start + cells if start < 0 else start)
-    return (*layout[:along], (moved,), *layout[along + 1 :])
-
-
-def _piece(layout: Layout, args: Sequence[Any], shape: Sequence[int]) -> Layout | None:
-    """One of several pieces along the channels."""
-    dims = [
-        dim if size == cells else None if any(a.source is not None for a in dim) else plain(size)
-        for dim, size, cells in zip(layout, shape, _sizes(layout), strict=True)
-    ]
-    return None if None in dims else tuple(dim for dim in dims if dim is not None)
-
-
-def _select(layout: Layout, args: Sequence[Any], shape: Sequence[int]) -> Layout | None:
-    along = args[1] % len(layout)
-    if any(axis.source is not None and not axis.placed for axis in layout[along]):
-        return None
-    return (*layout[:along], *layout[along + 1 :])
-
-
-Rule = Callable[[Layout, Sequence[Any], Sequence[int]], Layout | None]
-"""From the layout of the first argument, all arguments and the result's shape to the result's layout."""
-
 RULES: dict[str, Rule] = {
     "convolution": _convolution,
-    "permute": _permute,
-    "transpose": _transpose,
-    "t": _transpose,
-    "unsqueeze": _unsqueeze,
-    "squeeze": _view,
-    "view": _view,
-    "_unsafe_view": _view,
-    "reshape": _view,
-    "expand": _expand,
-    "slice": _slice,
-    "select": _select,
-    "unbind": _unbind,
+    **REORDERING,
     "linalg_vector_norm": _vector_norm,
-    "split": _piece,
-    "split_with_sizes": _piece,
     **dict.fromkeys(("mean", "sum", "amax", "amin", "max", "min", "logsumexp", "var", "std", "prod"), _reduce),
 }
 FAMILIES: dict[str, Rule] = {
@@ -262,7 +173,7 @@ FAMILIES: dict[str, Rule] = {
 }
 """By a part of the name, the first that fits."""
 MIXING: dict[str, Callable[[Sequence[Any], Sequence[int], Look], Layout | None]] = {
-    "cat": _cat,
+    "cat": concatenated,
     "addmm": _matrix,
     "mm": _matrix,
     "bmm": _product,

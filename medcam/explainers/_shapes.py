@@ -1,8 +1,8 @@
 """Operations on tensors that have shapes and no values: what a trace needs, at no cost in time or memory.
 
-A blank is one zero, expanded to its shape. Where most of the work is (convolutions, norms, element-wise operations,
-concatenation) only the shape of the result is worked out; all else runs as it is, on blanks. The `meta` device would
-do the same, but its first use in a process imports torch's compiler, which takes seconds.
+A blank is one zero, expanded to its shape. Where most of the work is (convolutions, products of matrices, norms,
+element-wise operations, concatenation) only the shape of the result is worked out; all else runs as it is, on blanks.
+The `meta` device would do the same, but its first use in a process imports torch's compiler, which takes seconds.
 """
 
 from collections.abc import Callable, Sequence
@@ -34,6 +34,9 @@ def run(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any])
         shape = list(args[0][0].shape)
         shape[along] = sum(part.shape[along] for part in args[0])
         return blank(shape, args[0][0])
+    if name in ("mm", "addmm", "bmm", "baddbmm"):
+        left, right = args[-2:]
+        return blank((*left.shape[:-1], right.shape[-1]), left)
     if name in SAME or torch.Tag.pointwise in func.tags:  # type: ignore[attr-defined]  # an operator of torch
         return _pointwise(func, name, args, kwargs)
     if any(part in name for part in ("_pool", "_pad", "upsample")) and args[0].ndim > 3:

@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from medcam.errors import ExplainError
+from medcam.explainers._attention import Watch
 from medcam.explainers._composition import compose
 from medcam.explainers._layout import BATCH, Layout, of_input
 from medcam.explainers._session import each_tensor, first_tensor, undisturbed
@@ -46,12 +47,24 @@ class Call:
 
 
 @dataclass(frozen=True)
+class Softmax:
+    """One softmax: the how-manieth (from 0), in which calls of modules it ran (outermost first), and what it gave."""
+
+    index: int
+    inside: tuple[tuple[str, int], ...]
+    shape: tuple[int, ...]
+    layout: Layout | None
+
+
+@dataclass(frozen=True)
 class Trace:
     """All module calls in the order in which they ended; `batch` is the number of samples that ran."""
 
     calls: tuple[Call, ...]
     output_shape: tuple[int, ...]
     batch: int
+    softmaxes: tuple[Softmax, ...] = ()
+    """Every softmax on the way, among them those of attention."""
 
     def of(self, module: str) -> list[Call]:
         """The calls of one module, first to last."""
@@ -91,14 +104,14 @@ def _trace(model: nn.Module, x: Tensor) -> Trace:
     with undisturbed(model, x.device):
         try:
             shapes_only = blank((2, *x.shape[1:]), x)
-            with _recorded(model, shapes_only, values=False) as calls:
+            with _recorded(model, shapes_only, values=False) as (calls, softmaxes):
                 output = model(shapes_only)
         except Exception:  # it looked at values; if it is the model itself that is broken, the real run says so
             sample = x[:1].detach()
-            with _recorded(model, sample, values=True) as calls:
+            with _recorded(model, sample, values=True) as (calls, softmaxes):
                 output = model(sample)
-            return Trace(tuple(calls), _shape(output), 1)
-    return Trace(tuple(calls), _shape(output), 2)
+            return Trace(tuple(calls), _shape(output), 1, tuple(softmaxes))
+    return Trace(tuple(calls), _shape(output), 2, tuple(softmaxes))
 
 
 def _shape(value: object) -> tuple[int, ...]:
@@ -107,18 +120,21 @@ def _shape(value: object) -> tuple[int, ...]:
 
 
 @contextmanager
-def _recorded(model: nn.Module, x: Tensor, values: bool) -> Iterator[list[Call]]:
+def _recorded(model: nn.Module, x: Tensor, values: bool) -> Iterator[tuple[list[Call], list[Softmax]]]:
     calls: list[Call] = []
+    softmaxes: list[Softmax] = []
     counts: Counter[str] = Counter()
     tracker = _Tracker(x, values)
 
     def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], name: str) -> None:
         entered = first_tensor((args, kwargs))
         pending.append((_shape(entered), tracker.look(entered), counts[name], len(calls)))
+        running.append((name, counts[name]))
         counts[name] += 1
 
     def after(module: nn.Module, args: object, kwargs: object, output: object, name: str) -> None:
         shape_in, layout_in, index, began = pending.pop()
+        running.pop()
         left = first_tensor(output)
         calls.append(
             Call(
@@ -134,14 +150,20 @@ def _recorded(model: nn.Module, x: Tensor, values: bool) -> Iterator[list[Call]]
             )
         )
 
+    def seen(index: int, matrix: Tensor) -> Tensor:
+        softmaxes.append(Softmax(index, tuple(running), tuple(matrix.shape), tracker.look(matrix)))
+        return matrix
+
     pending: list[tuple[tuple[int, ...], Layout | None, int, int]] = []
+    running: list[tuple[str, int]] = []
     with ExitStack() as hooks, torch.no_grad():
         for name, module in model.named_modules():
             enter, leave = _named(before, name), _named(after, name)
             hooks.callback(module.register_forward_pre_hook(enter, with_kwargs=True).remove)
             hooks.callback(module.register_forward_hook(leave, with_kwargs=True).remove)
         hooks.enter_context(tracker)
-        yield calls
+        hooks.enter_context(Watch(seen))
+        yield calls, softmaxes
 
 
 def _named(hook: Any, name: str) -> Any:
