@@ -1,6 +1,7 @@
 """`explain`: from a model and its input to evidence with a place, for several methods and targets from one forward."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, cast, overload
 
@@ -11,19 +12,26 @@ from medcam.errors import ExplainError, UsageError
 from medcam.explainers import SHELF
 from medcam.explainers._alignment import align, whole
 from medcam.explainers._arrangement import Arrangement
+from medcam.explainers._attention_method import AttentionMethod
+from medcam.explainers._blocks import Blocks, blocks_of
 from medcam.explainers._capture import Capture, Tap
 from medcam.explainers._features import averaged
 from medcam.explainers._fusion import Fuse, Fused
 from medcam.explainers._layer import find
 from medcam.explainers._layout import of_input
+from medcam.explainers._optimised import optimised
+from medcam.explainers._outliers import Outliers, outliers, watched
 from medcam.explainers._result import Explained
 from medcam.explainers._session import first_tensor, undisturbed, unwrapped
+from medcam.explainers._squash import squash_note, unsquashed
 from medcam.explainers._targets import Head, Target, resolve
 from medcam.explainers._trace import Trace, trace
 from medcam.explainers.base import InputMethod, Method, Tick, View
 from medcam.grid import Grid
 
 INPUT = Tap("", role="input")
+UNLAYERED = (InputMethod, AttentionMethod)
+"""Kinds of methods that explain no layer."""
 
 MethodLike = str | type[Method] | Method
 LayerLike = str | nn.Module | Tap
@@ -42,6 +50,7 @@ def explain(
     grid: Grid | None = None,
     grids: Sequence[Grid] | None = None,
     budget: int = 16,
+    optimise: bool = False,
     progress: Tick | None = None,
 ) -> Explained: ...
 
@@ -59,6 +68,7 @@ def explain(
     grid: Grid | None = None,
     grids: Sequence[Grid] | None = None,
     budget: int = 16,
+    optimise: bool = False,
     progress: Tick | None = None,
 ) -> dict[str, Explained]: ...
 
@@ -75,6 +85,7 @@ def explain(
     grid: Grid | None = None,
     grids: Sequence[Grid] | None = None,
     budget: int = 16,
+    optimise: bool = False,
     progress: Tick | None = None,
 ) -> Explained | dict[str, Explained]:
     """Why does the model give these outputs for these images, cell by cell?
@@ -93,6 +104,8 @@ def explain(
         grid: where the image lies (shared by all samples); by default it is a plane of pixels.
         grids: one grid per sample.
         budget: most samples in one forward pass of the methods that ask the model again and again.
+        optimise: explain a faster copy of the model (batch norms folded, channels last, bfloat16 where that gains); it
+            is kept while the model lives, and what it deviates by is told in the notes.
         progress: called with (done, total) while they do.
 
     Raises:
@@ -108,29 +121,42 @@ def explain(
     notes = ["the model was in training mode; explained in evaluation mode"] if model.training else []
     model = unwrapped(model)
     traced = trace(model, x)
-    if all(isinstance(one, InputMethod) for one in methods):
+    about_layer: list[str] = []
+    if all(isinstance(one, UNLAYERED) for one in methods):
         tap, arrangement, alignment = INPUT, Arrangement(of_input(x.shape), x.ndim - 2), whole(x.shape[2:])
     else:
         tap, said = _tap(model, traced, layer, x.ndim - 2, methods, fuse)
         arrangement, alignment = align(model, x, traced.call(tap.module, tap.call), tap.role)
-        notes += [said] if said else []
+        about_layer += [said] if said else []
         if alignment.how != "composed":
-            notes.append(f"the cells' places were {alignment.how}, they could not be composed")
-    with undisturbed(model, x.device):
+            about_layer.append(f"the cells' places were {alignment.how}, they could not be composed")
+    if optimise:
+        fast = optimised(model, x, methods, tap, traced, arrangement)
+        model, x = fast.model, fast.input(x)
+        traced = trace(model, x)
+        notes.append(fast.note)
+    blocks, raw = _blocks(traced), not callable(targets) or isinstance(targets, Tensor)
+    with undisturbed(model, x.device), ExitStack() as stack:
+        if raw and traced.tanh:
+            stack.enter_context(unsquashed(model, traced))
+            notes.append(squash_note(traced))
         taps = dict.fromkeys(needed for one in methods for needed in one.taps(tap, traced))
-        capture = Capture(model, x, list(taps))
+        with watched(model, blocks) as tokens:
+            capture = Capture(model, x, list(taps))
         _finite(capture.output, x)
         resolved = resolve(capture.output, len(x), targets, head)
         view = View(capture, tap, resolved, arrangement, alignment, traced, budget, progress or _silent)
         found = {one.name: one.located(view) for one in methods}
-        in_logits = any(one.unit == "logit" and not isinstance(one, InputMethod) for one in methods)
+        in_logits = any(one.unit == "logit" and not isinstance(one, UNLAYERED) for one in methods)
         logits = _logits(view, len(x)) if in_logits and tap in taps else None
         output, scores = _detached(capture.output), resolved.scalars.detach()
         features = averaged(arrangement, view.activation, len(x)) if tap in taps and tap != INPUT else None
+        odd = outliers(blocks, tokens, len(x))
     results = {}
     for one in methods:
-        at_input = isinstance(one, InputMethod)
+        unlayered = isinstance(one, UNLAYERED)
         evidence, place = found[one.name].evidence.detach(), found[one.name].alignment
+        spots = odd if odd is not None and odd.cells.shape[1:] == evidence.shape[2:] else None
         results[one.name] = Explained(
             by=one,
             evidence=evidence,
@@ -139,16 +165,24 @@ def explain(
             output=output,
             scores=scores,
             targets=resolved.detached(),
-            tap=INPUT if at_input else tap,
+            tap=found[one.name].tap or (INPUT if unlayered else tap),
             arrangement=arrangement,
             alignment=place,
-            logits=logits if one.unit == "logit" and not at_input else None,
+            logits=logits if one.unit == "logit" and not unlayered else None,
             images=x.detach(),
-            features=None if at_input else features,
-            notes=(*notes, *resolved.notes, *found[one.name].notes),
-            flags=_flags(evidence, one),
+            features=None if unlayered else features,
+            notes=(*notes, *([] if unlayered else about_layer), *resolved.notes, *found[one.name].notes),
+            flags=_flags(evidence, one, spots),
+            outliers=None if spots is None else spots.cells,
         )
     return results if several else results[methods[0].name]
+
+
+def _blocks(traced: Trace) -> Blocks | None:
+    try:
+        return blocks_of(traced)
+    except ExplainError:
+        return None
 
 
 def _silent(done: int, total: int) -> None:
@@ -175,7 +209,7 @@ def _tap(
     if not found:
         raise UsageError("bad-layer", 'Name one layer at least, or "auto".')
     taps = [tap for tap, _ in found]
-    methods[:] = [one if isinstance(one, InputMethod) else Fused(one, taps, fuse) for one in methods]
+    methods[:] = [one if isinstance(one, UNLAYERED) else Fused(one, taps, fuse) for one in methods]
     return taps[-1], "; ".join(said for _, said in found if said)
 
 
@@ -231,7 +265,7 @@ def _detached(output: Any) -> Any:
     return output
 
 
-def _flags(evidence: Tensor, method: Method) -> dict[tuple[int, int], tuple[str, ...]]:
+def _flags(evidence: Tensor, method: Method, odd: Outliers | None) -> dict[tuple[int, int], tuple[str, ...]]:
     """What is wrong with single maps.
 
     Raises:
@@ -250,4 +284,6 @@ def _flags(evidence: Tensor, method: Method) -> dict[tuple[int, int], tuple[str,
                 flags[b, k] = ("no cell speaks for this target; all evidence is against it",)
             elif flat.shape[2] > 1 and most - least <= 1e-6 * max(abs(most), abs(least)):
                 flags[b, k] = ("the map is the same everywhere: it locates nothing",)
+            if odd is not None and odd.said[b]:
+                flags[b, k] = (*flags.get((b, k), ()), odd.said[b])
     return flags
