@@ -1,1 +1,1 @@
-"""Measured claims about speed and memory: `python -m tests.benchmarks [name ...]`, results in docs/results/speed.md."""
+"""Measured claims about speed and memory: `python -m tests.benchmarks [name ...]`, results in docs/results."""

@@ -19,8 +19,8 @@ from medcam.results import Results
 from medcam.screening import Options, screen
 from sample_data import chest_xray
 from tests.benchmarks import curriculum, dropout, index, inputs, loop, memory, screening
-from tests.benchmarks.__main__ import NAMES, as_table, page
 from tests.benchmarks.measure import Row, cpu_seconds, interleaved, ratios, seconds, spread
+from tests.benchmarks.pages import PAGES, section
 from tests.uncertainty.nets import Dropping
 
 SMALL = {"init_features": 8, "growth_rate": 4, "block_config": (2, 2)}
@@ -120,10 +120,20 @@ def test_memory_of_children_counts():
     assert memory.resident_mib(child.pid) == 0
 
 
-def test_the_page_tells_every_benchmark_and_no_path():
-    text = page(as_table([Row("files", "3 (1 to 5)", "at least 2")]), "python -m tests.benchmarks")
-    assert all(f"**{name}**" in text for name in NAMES)
-    assert "| files | 3 (1 to 5) | at least 2 |" in text
+def test_a_page_keeps_the_sections_that_were_not_made_anew_and_tells_no_path(tmp_path):
+    page = PAGES[0]
+    made = {
+        name: section(name, [Row(f"files of {name}", "3 (1 to 5)", "at least 2")], "x", 1.25) for name in page.names
+    }
+    page.write(made, tmp_path)
+    again = section("index", [Row("files anew", "4", "at least 2")], "x", 0.0)
+    page.write({"index": again}, tmp_path)
+    text = (tmp_path / page.file).read_text()
+    assert [text.count(f"## {name}\n") for name in page.names] == [1] * len(page.names)
+    assert "| files anew | 4 | at least 2 |" in text
+    assert "files of index" not in text
+    assert "| files of memory | 3 (1 to 5) | at least 2 |" in text
+    assert "load average 1.2 at the start" in text
     assert os.uname().nodename not in text
     assert str(Path.cwd()) not in text
 
