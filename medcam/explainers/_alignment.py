@@ -62,7 +62,7 @@ def align(model: nn.Module, x: Tensor, call: Call, role: str) -> tuple[Arrangeme
     if layout is not None:
         arrangement = Arrangement(layout, len(space))
         if arrangement.valid:
-            return arrangement, _of_axes(arrangement.axis_of, space, "composed")
+            return arrangement, of_axes(arrangement.axis_of, space, "composed")
     if layout is not None or (guess := _guess(shape, x)) is None:
         raise ExplainError(
             "no-spatial-axes",
@@ -73,7 +73,8 @@ def align(model: nn.Module, x: Tensor, call: Call, role: str) -> tuple[Arrangeme
     return arrangement, _measured(model, x, call, role, arrangement)
 
 
-def _of_axes(axes: dict[int, Axis], space: Sequence[int], how: How) -> Alignment:
+def of_axes(axes: dict[int, Axis], space: Sequence[int], how: How) -> Alignment:
+    """Of the axes of a map, by the input axis they run along; one that is missing is a single cell in the middle."""
     whole = {source: Axis(1, source, size, (size - 1) / 2) for source, size in enumerate(space)}
     placed = [axes.get(source, whole[source]) for source in range(len(space))]
     return Alignment(
@@ -106,7 +107,7 @@ def _guess(shape: Sequence[int], x: Tensor) -> Layout | None:
 def _measured(model: nn.Module, x: Tensor, call: Call, role: str, arrangement: Arrangement) -> Alignment:
     """Centres of mass of the squared gradient of single cells, along a diagonal through the middle of the map."""
     space = tuple(x.shape[2:])
-    nominal = _of_axes(arrangement.axis_of, space, "assumed")
+    nominal = of_axes(arrangement.axis_of, space, "assumed")
     reach = max(1, min(nominal.shape) // 4)
     steps = [-reach, 0, reach] if max(nominal.shape) > 2 else [0]
     indices, centres = [], []

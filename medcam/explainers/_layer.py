@@ -2,11 +2,15 @@
 
 import math
 
-from torch import nn
+from torch import Tensor, nn
 
 from medcam.errors import ExplainError
 from medcam.explainers._arrangement import Arrangement
+from medcam.explainers._blocks import blocks_of, tokens_read
 from medcam.explainers._capture import Tap
+from medcam.explainers._layout import spread
+from medcam.explainers._session import each_tensor
+from medcam.explainers._tail import slope
 from medcam.explainers._trace import Call, Trace
 from medcam.plugins import near
 
@@ -26,14 +30,26 @@ def find(model: nn.Module, trace: Trace, layer: str | nn.Module | Tap, axes: int
     if isinstance(layer, Tap):
         return layer, ""
     if isinstance(layer, str) and layer == "auto":
-        call = _last_map(trace, axes)
-        return Tap(call.module, call.index), f'layer="auto" picked {call.module}, {_size(call, axes)}'
+        call = _last_map(model, trace, axes)
+        why = ""
+        if _only_extras_read(model, trace, call, axes):
+            call, why = _before_attention(trace, axes, call), ", before the last attention: behind it no patch is read"
+        return Tap(call.module, call.index), f'layer="auto" picked {call.module}, {_size(call, axes)}{why}'
     name = _name(model, layer)
     calls = trace.of(name)
     if not calls:
         raise ExplainError("layer-not-reached", f"Layer {name!r} exists, but the forward pass never comes to it.")
-    said = f"{name} is called {len(calls)} times; the last call is explained" if len(calls) > 1 else ""
-    return Tap(name, calls[-1].index), said
+    said = [f"{name} is called {len(calls)} times; the last call is explained"] if len(calls) > 1 else []
+    if _only_extras_read(model, trace, calls[-1], axes):
+        better = _before_attention(trace, axes, calls[-1]).module
+        said.append(f"behind {name} only the class token is read, its patches have no gradient: explain {better}")
+    return Tap(name, calls[-1].index), "; ".join(said)
+
+
+def right_angled(activation: Tensor, gradient: Tensor) -> bool:
+    """Whether the products (rows, C, *s) of both cancel in every cell."""
+    product = activation * gradient
+    return bool(product.sum(1).abs().amax() < 1e-3 * product.abs().sum(1).amax())
 
 
 def _name(model: nn.Module, layer: str | nn.Module) -> str:
@@ -48,7 +64,7 @@ def _name(model: nn.Module, layer: str | nn.Module) -> str:
     return names[model.get_submodule(layer)]
 
 
-def _last_map(trace: Trace, axes: int) -> Call:
+def _last_map(model: nn.Module, trace: Trace, axes: int) -> Call:
     """The last map; of a network that gives a map itself, the last at its coarsest, the bottleneck."""
     maps = (call for call in reversed(trace.calls) if call.module and _is_map(call, axes))
     last = next(maps, None)
@@ -56,11 +72,51 @@ def _last_map(trace: Trace, axes: int) -> Call:
         raise ExplainError("no-spatial-axes", "No layer of this model gives a map; name one with layer=.")
     if math.prod(trace.output_shape[2:]) > 1:
         return min([last, *maps], key=_cells)  # of equally coarse ones the first here, which is the last to run
-    return last
+    if not any("LayerNorm" in call.kind for call in trace.calls):
+        return last
+    return next((call for call in (last, *maps) if not _normalised_away(model, trace, call, axes)), last)
+
+
+def _normalised_away(model: nn.Module, trace: Trace, call: Call, axes: int) -> bool:
+    """Whether activation times gradient adds up to nothing in every cell: a layer normalisation follows.
+
+    To make a token larger changes nothing then, so that the gradient is at right angles to it.
+    """
+    found = slope(model, trace, call)
+    if found is None or call.layout is None:
+        return False
+    noise, gradient = (Arrangement(call.layout, axes).rows(tensor).float() for tensor in found)
+    return right_angled(noise, gradient)
+
+
+def _only_extras_read(model: nn.Module, trace: Trace, call: Call, axes: int) -> bool:
+    """Whether a map lies behind the last attention of a network that reads a class token there, and no patch."""
+    if call.layout is None or not any(Arrangement(call.layout, axes).extras):
+        return False
+    try:
+        blocks = blocks_of(trace)
+    except ExplainError:
+        return False
+    if trace.calls.index(call) < blocks.blocks[-1].softmax.ended:
+        return False
+    read = tokens_read(model, trace, blocks)
+    before, after = blocks.extras
+    return read is not None and not bool(read[before : len(read) - after].any())
+
+
+def _before_attention(trace: Trace, axes: int, otherwise: Call) -> Call:
+    """The last map that goes into the last attention: of its block, the normalisation before."""
+    softmax = blocks_of(trace).blocks[-1].softmax
+    *outer, (module, index) = softmax.inside
+    if trace.call(module, index).kind == "Softmax" and outer:
+        module = outer[-1][0]
+    earlier = reversed(trace.calls[: softmax.ended])
+    inner = f"{module}."
+    return next((call for call in earlier if _is_map(call, axes) and not call.module.startswith(inner)), otherwise)
 
 
 def _is_map(call: Call, axes: int) -> bool:
-    if call.kind.startswith(NOT_A_MAP):
+    if call.kind.startswith(NOT_A_MAP) or _several(call):
         return False
     if call.layout is None:
         return len(call.shape) == axes + 2 and math.prod(call.shape[2:]) > 1
@@ -68,10 +124,17 @@ def _is_map(call: Call, axes: int) -> bool:
     return arrangement.valid and math.prod(part.size for part in arrangement.cell_parts) > 1
 
 
+def _several(call: Call) -> bool:
+    """Whether a module returns several tensors, as a backbone that gives the maps of all its stages."""
+    found: list[Tensor] = []
+    each_tensor(call.blank, lambda tensor: found.append(tensor) or tensor)  # type: ignore[func-returns-value]
+    return sum(tensor.is_floating_point() for tensor in found) > 1
+
+
 def _cells(call: Call) -> int:
     if call.layout is None:
         return math.prod(call.shape[2:])
-    return math.prod(part.size for dim in call.layout for part in dim if part.placed)
+    return math.prod(part.size for dim in call.layout for part in spread(dim) if part.placed)
 
 
 def _size(call: Call, axes: int) -> str:

@@ -13,6 +13,7 @@ from medcam.errors import UsageError
 from medcam.explainers._alignment import Alignment
 from medcam.explainers._arrangement import Arrangement
 from medcam.explainers._capture import Tap
+from medcam.explainers._outliers import named, repaired
 from medcam.explainers._stitch import Placement, stitch
 from medcam.explainers._targets import Targets
 from medcam.explainers.base import Method
@@ -51,6 +52,8 @@ class Explained:
     """What holds for all maps: the layer that was picked, the mode that was forced."""
     flags: Mapping[tuple[int, int], tuple[str, ...]] = field(default_factory=dict)
     """What the reader of the map of (sample, target) must know, e.g. that it is empty."""
+    outliers: Tensor | None = None
+    """(B, *grid): cells of a transformer's outlier tokens, which may be bright without a finding; see `repaired`."""
 
     @property
     def method(self) -> str:
@@ -107,6 +110,17 @@ class Explained:
             for maps, source, target, seen in zip(values, self.grids, targets, self.input_grids, strict=True)
         ]
         return torch.from_numpy(np.stack(moved)).to(self.evidence.device)
+
+    def repaired(self) -> "Explained":
+        """The same with the cells of outlier tokens replaced by the median of their neighbours; flags say which."""
+        if self.outliers is None or not bool(self.outliers.any()):
+            return self
+        flags = dict(self.flags)
+        for sample in self.outliers.flatten(1).any(1).nonzero().flatten().tolist():
+            said = f"{named(self.outliers[sample])} replaced by the median of the neighbours"
+            for target in range(self.evidence.shape[1]):
+                flags[sample, target] = (*flags.get((sample, target), ()), said)
+        return replace(self, evidence=repaired(self.evidence, self.outliers), outliers=None, flags=flags)
 
     def display_range(self, sample: int) -> tuple[float, float]:
         """Evidence shown as no colour and full colour: one range for all targets, slices and frames of a sample.

@@ -52,6 +52,8 @@ class Softmax:
 
     index: int
     inside: tuple[tuple[str, int], ...]
+    ended: int
+    """How many calls had ended when it ran."""
     shape: tuple[int, ...]
     layout: Layout | None
 
@@ -65,6 +67,13 @@ class Trace:
     batch: int
     softmaxes: tuple[Softmax, ...] = ()
     """Every softmax on the way, among them those of attention."""
+    tanh: str = ""
+    """The Tanh whose output is the model's."""
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Of what the model was given."""
+        return self.calls[-1].shape_in
 
     def of(self, module: str) -> list[Call]:
         """The calls of one module, first to last."""
@@ -104,14 +113,20 @@ def _trace(model: nn.Module, x: Tensor) -> Trace:
     with undisturbed(model, x.device):
         try:
             shapes_only = blank((2, *x.shape[1:]), x)
-            with _recorded(model, shapes_only, values=False) as (calls, softmaxes):
+            with _recorded(model, shapes_only, values=False) as (calls, softmaxes, tanh):
                 output = model(shapes_only)
         except Exception:  # it looked at values; if it is the model itself that is broken, the real run says so
             sample = x[:1].detach()
-            with _recorded(model, sample, values=True) as (calls, softmaxes):
+            with _recorded(model, sample, values=True) as (calls, softmaxes, tanh):
                 output = model(sample)
-            return Trace(tuple(calls), _shape(output), 1, tuple(softmaxes))
-    return Trace(tuple(calls), _shape(output), 2, tuple(softmaxes))
+            return Trace(tuple(calls), _shape(output), 1, tuple(softmaxes), _last(tanh, output))
+    return Trace(tuple(calls), _shape(output), 2, tuple(softmaxes), _last(tanh, output))
+
+
+def _last(tanh: list[tuple[str, Tensor]], output: object) -> str:
+    """The one Tanh module, used once, that gave the model's output."""
+    name = next((name for name, given in tanh if given is first_tensor(output)), "")
+    return name if sum(other == name for other, _ in tanh) == 1 else ""
 
 
 def _shape(value: object) -> tuple[int, ...]:
@@ -120,9 +135,12 @@ def _shape(value: object) -> tuple[int, ...]:
 
 
 @contextmanager
-def _recorded(model: nn.Module, x: Tensor, values: bool) -> Iterator[tuple[list[Call], list[Softmax]]]:
+def _recorded(
+    model: nn.Module, x: Tensor, values: bool
+) -> Iterator[tuple[list[Call], list[Softmax], list[tuple[str, Tensor]]]]:
     calls: list[Call] = []
     softmaxes: list[Softmax] = []
+    tanh: list[tuple[str, Tensor]] = []
     counts: Counter[str] = Counter()
     tracker = _Tracker(x, values)
 
@@ -136,6 +154,8 @@ def _recorded(model: nn.Module, x: Tensor, values: bool) -> Iterator[tuple[list[
         shape_in, layout_in, index, began = pending.pop()
         running.pop()
         left = first_tensor(output)
+        if isinstance(module, nn.Tanh) and left is not None:
+            tanh.append((name, left))
         calls.append(
             Call(
                 module=name,
@@ -151,7 +171,7 @@ def _recorded(model: nn.Module, x: Tensor, values: bool) -> Iterator[tuple[list[
         )
 
     def seen(index: int, matrix: Tensor) -> Tensor:
-        softmaxes.append(Softmax(index, tuple(running), tuple(matrix.shape), tracker.look(matrix)))
+        softmaxes.append(Softmax(index, tuple(running), len(calls), tuple(matrix.shape), tracker.look(matrix)))
         return matrix
 
     pending: list[tuple[tuple[int, ...], Layout | None, int, int]] = []
@@ -163,7 +183,7 @@ def _recorded(model: nn.Module, x: Tensor, values: bool) -> Iterator[tuple[list[
             hooks.callback(module.register_forward_hook(leave, with_kwargs=True).remove)
         hooks.enter_context(tracker)
         hooks.enter_context(Watch(seen))
-        yield calls, softmaxes
+        yield calls, softmaxes, tanh
 
 
 def _named(hook: Any, name: str) -> Any:
@@ -198,6 +218,9 @@ class _Tracker(TorchDispatchMode):
         if not inputs:
             return func(*args, **(kwargs or {}))
         out = func(*args, **(kwargs or {})) if self._values else run(func, args, kwargs or {})
+        name = str(func.overloadpacket.__name__)
+        if name.startswith("new_") or name.endswith(("zeros_like", "ones_like", "full_like", "empty_like")):
+            return out  # as the input in kind and size, with nothing of what is in it
         lost = any(self._layouts[tensor] is None for tensor in inputs)
         for tensor in _tensors((out,)):
             self._layouts[tensor] = None if lost else compose(func, args, tensor, self.look)

@@ -109,6 +109,8 @@ class Located:
     evidence: Tensor
     alignment: Alignment
     notes: tuple[str, ...] = ()
+    tap: Tap | None = None
+    """What was looked at, where that is not the explained layer."""
 
 
 class Method(ABC):

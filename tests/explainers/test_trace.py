@@ -69,7 +69,7 @@ def test_blanks_tell_what_a_real_forward_pass_tells(model: nn.Module, shape: tup
     x = torch.randn(shape)
     blank = trace(model.eval(), x)
     assert blank.batch == 2, "it ran on blanks"
-    with undisturbed(model, x.device), _recorded(model, x, values=True) as (calls, _):
+    with undisturbed(model, x.device), _recorded(model, x, values=True) as (calls, *_):
         output = model(x)
     assert told(blank.calls, 2) == told(calls, 1)
     assert blank.output_shape[1:] == tuple(output.shape[1:])

@@ -97,7 +97,7 @@ def test_with_a_class_token_gradients_end_in_the_last_attention() -> None:
     assert float(patches["blocks.1"].abs().sum()) == 0
     assert float(patches["norm"].abs().sum()) == 0
     explained = explain(network, torch.rand(1, 1, 32, 32), "hirescam", targets=1)
-    assert explained.layer == "patch_embedding"
+    assert explained.layer == "blocks.1.norm1"
     assert explained.alignment.how == "composed"
     assert float(explained.evidence.abs().min()) > 0
 
