@@ -40,7 +40,7 @@ class ChestXrayPneumonia2025(Protocol):
     def run(self, setting: Setting) -> Sequence[str]:
         epochs = 40 if setting.full else 12
         options = Options(
-            size=(320,) if setting.full else (160,),
+            size=(320,) if setting.full else (112,),
             folds=5 if setting.full else 3,
             within={"validation": 0.04, "calibration": 0.12},
             positive="Infiltration,Pneumonia,Consolidation",
