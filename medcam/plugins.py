@@ -14,6 +14,9 @@ from medcam.errors import UsageError
 
 T = TypeVar("T")
 
+MOST_NAMES = 60
+"""That a message lists; a network may have a thousand."""
+
 
 def locate(name: str) -> Path:
     """The folder of `pipelines`, `apps` or `sample_data`: beside the package in a checkout, inside it in a wheel."""
@@ -29,7 +32,10 @@ def locate(name: str) -> Path:
 def near(name: str, known: list[str]) -> str:
     """A sentence that helps somebody who mistyped `name`: the nearest known names, else all of them."""
     close = difflib.get_close_matches(name, known, n=3)
-    return f"Did you mean {' or '.join(close)}?" if close else f"Known: {', '.join(known) or 'none'}."
+    if close:
+        return f"Did you mean {' or '.join(close)}?"
+    more = f" and {len(known) - MOST_NAMES} more" if len(known) > MOST_NAMES else ""
+    return f"Known: {', '.join(known[:MOST_NAMES]) or 'none'}{more}."
 
 
 class Shelf(Generic[T]):

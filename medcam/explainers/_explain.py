@@ -114,16 +114,21 @@ def explain(
     """
     several = isinstance(method, list | tuple)
     methods = [_method(one) for one in (method if isinstance(method, list | tuple) else [method])]
+    if not methods:
+        raise UsageError("unknown-explainer", "Name one method at least.")
     if len({one.name for one in methods}) < len(methods):
         raise UsageError("same-method", "One call takes each method once; ask twice for two settings of a method.")
     model = _model(model)
     x, input_grids = _input(x, grid, grids)
-    notes = ["the model was in training mode; explained in evaluation mode"] if model.training else []
     model = unwrapped(model)
+    notes = [_trained(model)] if any(module.training for module in model.modules()) else []
     traced = trace(model, x)
     about_layer: list[str] = []
     if all(isinstance(one, UNLAYERED) for one in methods):
         tap, arrangement, alignment = INPUT, Arrangement(of_input(x.shape), x.ndim - 2), whole(x.shape[2:])
+        if layer != "auto":
+            _tap(model, traced, layer, x.ndim - 2, [], fuse)
+            notes.append("no layer is looked at: the one that was named does nothing")
     else:
         tap, said = _tap(model, traced, layer, x.ndim - 2, methods, fuse)
         arrangement, alignment = align(model, x, traced.call(tap.module, tap.call), tap.role)
@@ -145,6 +150,7 @@ def explain(
             capture = Capture(model, x, list(taps))
         _finite(capture.output, x)
         resolved = resolve(capture.output, len(x), targets, head)
+        _finite(resolved.scalars, x)
         view = View(capture, tap, resolved, arrangement, alignment, traced, budget, progress or _silent)
         found = {one.name: one.located(view) for one in methods}
         in_logits = any(one.unit == "logit" and not isinstance(one, UNLAYERED) for one in methods)
@@ -185,6 +191,11 @@ def _blocks(traced: Trace) -> Blocks | None:
         return None
 
 
+def _trained(model: nn.Module) -> str:
+    whole = "the model was" if model.training else "a part of the model was"
+    return f"{whole} in training mode; explained in evaluation mode"
+
+
 def _silent(done: int, total: int) -> None:
     """Nobody looks."""
 
@@ -203,6 +214,9 @@ def _tap(
     model: nn.Module, traced: Trace, layer: object, axes: int, methods: list[Method], fuse: Fuse
 ) -> tuple[Tap, str]:
     """The explained layer; where there are several, methods are made to fuse their maps, and it is the last."""
+    for one in layer if isinstance(layer, list | tuple) else [layer]:
+        if not isinstance(one, str | nn.Module | Tap):
+            raise UsageError("bad-layer", f'A layer is a name, a module or "auto", not {one!r}.')
     if not isinstance(layer, list | tuple):
         return find(model, traced, cast(LayerLike, layer), axes)
     found = [find(model, traced, one, axes) for one in layer]

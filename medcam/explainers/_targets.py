@@ -20,6 +20,8 @@ Target = str | int | Sequence[int] | Tensor | Callable[[Any], Tensor]
 OUTPUTS = ("logits", "out", "output", "pred")
 """Keys looked for in a model that returns a dict; else, as in a tuple, its first tensor is explained."""
 
+INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+
 
 @dataclass(frozen=True)
 class Targets:
@@ -128,11 +130,14 @@ def _classes(targets: Target, logits: Tensor, head: Head) -> Tensor:
         if targets != "predicted":
             raise ExplainError("bad-target", f'Targets are "predicted", "all", numbers or a callable, not {targets!r}.')
         return _predicted(logits.detach(), head)
-    if isinstance(targets, int):
+    if isinstance(targets, int) and not isinstance(targets, bool):
         return torch.full((batch, 1), targets)
-    chosen = torch.as_tensor(targets).detach().cpu()
+    try:
+        chosen = torch.as_tensor(targets).detach().cpu()
+    except (TypeError, ValueError, RuntimeError):  # None, words, lists of unequal length
+        chosen = torch.zeros(())
     chosen = chosen[:, None] if chosen.ndim == 1 else chosen
-    if chosen.ndim != 2 or chosen.shape[0] != batch or chosen.is_floating_point():
+    if chosen.ndim != 2 or len(chosen) != batch or chosen.numel() == 0 or chosen.dtype not in INTEGERS:
         raise ExplainError("bad-target", f"Targets are whole numbers (B,) or (B, K) for {batch} samples.")
     return chosen.long()
 
