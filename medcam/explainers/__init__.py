@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 from medcam.plugins import Shelf
 
 if TYPE_CHECKING:
+    from medcam.explainers._capture import Tap
     from medcam.explainers._explain import explain
     from medcam.explainers._result import Explained
     from medcam.explainers._stitch import Placement, stitch
     from medcam.explainers.base import Method
 
-__all__ = ["SHELF", "Explained", "Placement", "explain", "stitch"]
+__all__ = ["SHELF", "Explained", "Placement", "Tap", "explain", "stitch"]
 
 SHELF: "Shelf[type[Method]]" = Shelf("explainer", Path(__file__).parent, __name__)
 """The methods by file name; nothing is imported before one is loaded."""
@@ -27,6 +28,10 @@ def __getattr__(name: str) -> Any:
         from medcam.explainers._result import Explained
 
         return Explained
+    if name == "Tap":
+        from medcam.explainers._capture import Tap
+
+        return Tap
     if name in ("Placement", "stitch"):
         from medcam.explainers import _stitch
 
