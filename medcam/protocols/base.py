@@ -71,7 +71,7 @@ Data: {protocol.data}
 """
     with storage_errors(page.parent):
         page.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(page, "\n".join([head, *sections, ""]).encode())
+        write_whole(page, ("\n\n".join([head.strip(), *sections]) + "\n").encode())
     return page
 
 

@@ -129,9 +129,9 @@ def _pairs(runs: Sequence[Run]) -> str:
                 (
                     f"{one.name} less {other.name}",
                     told(told_apart.difference),
-                    number(told_apart.p),
+                    _chance(told_apart.p),
                     f"{right.only_first} / {right.only_second}",
-                    number(right.p),
+                    _chance(right.p),
                 )
             )
     header = ("Pair", "Difference of AUROC (DeLong)", "p", "Only the first / only the second right", "p (McNemar)")
@@ -140,6 +140,10 @@ def _pairs(runs: Sequence[Run]) -> str:
 {table(header, rows)}
 
 {len(rows)} comparisons: a p of 0.05 in one of them is no news."""
+
+
+def _chance(p: float | None) -> str:
+    return "< 0.001" if p is not None and p < 0.001 else number(p)
 
 
 def _views(runs: Sequence[Run], frontal: Sequence[Run]) -> str:
