@@ -1,5 +1,6 @@
 """Stored values of one DICOM file, frame by frame: native, compressed, or a video stream (PS3.5 annex A)."""
 
+import math
 from collections.abc import Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
@@ -19,6 +20,9 @@ from medcam.readers._dicom_frames import frame_count
 from medcam.readers._dicom_kinds import EXTENDED_JPEG, VIDEO
 
 Values = npt.NDArray[Any]
+
+LITTLE_ENDIAN: Final = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1")
+"""Transfer syntaxes of native pixels, little end first."""
 
 PREFERRED: Final = {
     **dict.fromkeys(("1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81"), "pyjpegls"),
@@ -64,8 +68,41 @@ def _frames(data: bytes, pixels: PixelElement, facts: Mapping[str, Any]) -> Iter
     if pixels.fragments:
         for frame in generate_frames(data, number_of_frames=frame_count(facts)):
             require_size(frame, facts["Rows"], facts["Columns"])
-    decoder = _twelve_bit_jpeg if syntax == EXTENDED_JPEG and facts["BitsAllocated"] == 16 else _images
-    yield from decoder(data, pixels, facts)
+    if syntax == EXTENDED_JPEG and facts["BitsAllocated"] == 16:
+        yield from _twelve_bit_jpeg(data, pixels, facts)
+    elif _is_array(data, pixels, facts):
+        yield from _array(data, facts)
+    else:
+        yield from _images(data, pixels, facts)
+
+
+def _is_array(data: bytes, pixels: PixelElement, facts: Mapping[str, Any]) -> bool:
+    """Whether the stored values are grey frames one after the other, in whole bytes, little end first.
+
+    Most CT and MR is kept so, and needs no decoder. What is odd in any way is left to pydicom and its checks.
+    """
+    allocated, stored = facts["BitsAllocated"], facts.get("BitsStored", facts["BitsAllocated"])
+    needed = frame_count(facts) * facts["Rows"] * facts["Columns"] * allocated // 8
+    return (
+        facts["TransferSyntaxUID"] in LITTLE_ENDIAN
+        and PIXEL_TAGS[pixels.tag] == "PixelData"
+        and facts["PhotometricInterpretation"] in ("MONOCHROME1", "MONOCHROME2")
+        and facts.get("SamplesPerPixel", 1) == 1
+        and allocated in (8, 16)
+        and 0 < stored <= allocated
+        and facts.get("PixelRepresentation", 0) in (0, 1)
+        and len(data) in (needed, needed + needed % 2)
+    )
+
+
+def _array(data: bytes, facts: Mapping[str, Any]) -> Values:
+    """The frames (N, H, W), read-only; bits above Bits Stored are no part of a value (PS3.5 8.1.1)."""
+    signed, allocated = facts.get("PixelRepresentation", 0), facts["BitsAllocated"]
+    unused = allocated - facts.get("BitsStored", allocated)
+    shape = (frame_count(facts), facts["Rows"], facts["Columns"])
+    stored = np.frombuffer(data, f"<{'ui'[signed]}{allocated // 8}", count=math.prod(shape)).reshape(shape)
+    values: Values = stored.astype(stored.dtype.newbyteorder("="), copy=False)
+    return (values << unused) >> unused if unused else values
 
 
 def _images(data: bytes, pixels: PixelElement, facts: Mapping[str, Any]) -> Iterator[Values]:

@@ -4,7 +4,7 @@ import logging
 import os
 import struct
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,15 +61,15 @@ def looks_like_dicom(head: bytes) -> bool:
     return head[128:132] == b"DICM" or _syntax_of(head) is not None
 
 
-def open_dicom(path: Path, tags: Iterable[int]) -> DicomFile:
-    """Read the elements `tags` of a file, up to its pixels. To be called `guarded`, and `quiet`.
+def open_dicom(path: Path, tags: frozenset[int]) -> DicomFile:
+    """Read the elements `tags` of a file, SOP Class UID among them, up to its pixels. Call it `guarded`, `quiet`.
 
     Raises:
         InputError: `malformed`, `truncated` or `deflated`.
         RecursionError: nested beyond what Python's stack allows; sound files have fewer than ten levels.
     """
     with path.open("rb") as stream:
-        return _open(stream, set(tags), os.fstat(stream.fileno()).st_size)
+        return _open(stream, tags, os.fstat(stream.fileno()).st_size)
 
 
 @contextmanager
@@ -106,7 +106,7 @@ def quiet() -> Iterator[None]:
         log.setLevel(before)
 
 
-def _open(stream: BinaryIO, tags: set[int], size: int) -> DicomFile:
+def _open(stream: BinaryIO, wanted: Collection[int], size: int) -> DicomFile:
     head = stream.read(1024)
     start = 132 if head[128:132] == b"DICM" else 0
     syntax, stated, media = _syntax_of(head[start:]), False, ("", "")
@@ -130,7 +130,6 @@ def _open(stream: BinaryIO, tags: set[int], size: int) -> DicomFile:
         return per_frame or tag >> 16 >= PIXEL_GROUP
 
     stream.seek(start)
-    wanted = {*tags, SOP_CLASS}
     dataset = read_elements(stream, implicit, little, wanted, stop)
     pixels = None
     if (_text(dataset, SOP_CLASS) or media[0]) != SLIDE:  # of a slide's many thousand frames nothing is needed here

@@ -48,17 +48,14 @@ class Grey:
 
     def put(self, stored: Values, frame: int, place: int) -> None:
         """The stored values (H, W) of a frame, to their place along the first axis."""
-        values = self._modality(stored, frame)
         padding = _padding(stored, self._facts)
+        values, slope, intercept = self._modality(stored, frame)
+        plane = self._plane(place, _smallest_type(values, slope, intercept))
+        _rescale(values, slope, intercept, plane)
         if padding is not None and padding.any() and not padding.all():
-            real = values[~padding]
-            values[padding] = real.max() if self._inverted else real.min()
+            real = plane[~padding]
+            plane[padding] = real.max() if self._inverted else real.min()
             self._note("padding set to the " + ("brightest value" if self._inverted else "lowest value"))
-        if self._array is None:
-            self._array = np.zeros(self._series.grid.shape, values.dtype)
-        elif not np.can_cast(values.dtype, self._array.dtype):
-            self._array = self._array.astype(np.promote_types(values.dtype, self._array.dtype))
-        self._array[place if self._array.ndim == 3 else ...] = values
 
     def pixels(self) -> Pixels:
         """The whole series."""
@@ -76,33 +73,53 @@ class Grey:
     def _note(self, step: str) -> None:
         self._steps[step] = None
 
-    def _modality(self, stored: Values, frame: int) -> Values:
-        """A writable array of what the scanner measured, in the smallest exact type."""
+    def _plane(self, place: int, kind: npt.DTypeLike) -> Values:
+        """Where a frame's values (H, W) of this type go; the array grows to a larger type if it must."""
+        if self._array is None:
+            self._array = np.zeros(self._series.grid.shape, kind)
+        elif not np.can_cast(kind, self._array.dtype):
+            self._array = self._array.astype(np.promote_types(kind, self._array.dtype))
+        plane: Values = self._array[place if self._array.ndim == 3 else ...]
+        return plane
+
+    def _modality(self, stored: Values, frame: int) -> tuple[Values, float, float]:
+        """Values, slope and intercept that give what the scanner measured."""
         if self._dataset.get("ModalityLUTSequence"):
             self._note("Modality LUT")
-            return _scaled(apply_modality_lut(stored, self._dataset), 1.0, 0.0)
+            return apply_modality_lut(stored, self._dataset), 1.0, 0.0
         slope = numbers(of_frame(self._facts, "RescaleSlope", frame) or "1")
         intercept = numbers(of_frame(self._facts, "RescaleIntercept", frame) or "0")
         if len(slope) != 1 or len(intercept) != 1 or slope[0] == 0:
             raise InputError("malformed", "The rescale slope or intercept is not a sensible number.")
         if (slope[0], intercept[0]) != (1, 0):
             self._note("rescaled plane by plane")
-        return _scaled(stored, slope[0], intercept[0])
+        return stored, slope[0], intercept[0]
 
 
-def _scaled(stored: Values, slope: float, intercept: float) -> Values:
-    """Rescaled values: uint8 where that changes nothing, int16 where all are whole and fit, else float32."""
+def _smallest_type(stored: Values, slope: float, intercept: float) -> npt.DTypeLike:
+    """uint8 where rescaling changes nothing, int16 where all values are whole and fit, else float32."""
     if stored.dtype == np.uint8 and (slope, intercept) == (1, 0):
-        return stored.copy()
-    ends = [int(end) * slope + intercept for end in (stored.min(), stored.max())]
-    whole = stored.dtype.kind in "iu" and slope.is_integer() and intercept.is_integer()
-    if whole and INT16.min <= min(ends) and max(ends) <= INT16.max:
-        factors = np.array([slope, intercept]).astype(np.int64).astype(np.int16)
-        values: Values = stored.astype(np.int16)  # what wraps around on the way wraps back: the result fits
-        values *= factors[0]
-        values += factors[1]
-        return values
-    return (stored.astype(np.float64) * slope + intercept).astype(np.float32)
+        return np.uint8
+    if stored.dtype.kind in "iu" and slope.is_integer() and intercept.is_integer():
+        ends = [int(end) * slope + intercept for end in (stored.min(), stored.max())]
+        if INT16.min <= min(ends) and max(ends) <= INT16.max:
+            return np.int16
+    return np.float32
+
+
+def _rescale(stored: Values, slope: float, intercept: float, plane: Values) -> None:
+    """Into `plane` (H, W), in one pass where it can: a series has a hundred million values."""
+    if plane.dtype != np.int16:
+        plane[:] = stored if (slope, intercept) == (1, 0) else stored.astype(np.float64) * slope + intercept
+        return
+    # what wraps around on the way wraps back: the result fits
+    narrow = stored.view(np.int16) if stored.dtype == np.uint16 else stored.astype(np.int16, copy=False)
+    factor, shift = np.array([slope, intercept]).astype(np.int64).astype(np.int16)
+    if factor == 1:
+        np.add(narrow, shift, out=plane)
+    else:
+        np.multiply(narrow, factor, out=plane)
+        plane += shift
 
 
 def _padding(stored: Values, facts: Mapping[str, Any]) -> npt.NDArray[np.bool_] | None:

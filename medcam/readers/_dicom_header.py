@@ -1,5 +1,6 @@
 """Facts of one DICOM header: what grouping, geometry, selection and provenance need, as short plain text."""
 
+import functools
 import struct
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -56,7 +57,7 @@ _PALETTE = tuple(
         "Segmented{}PaletteColorLookupTableData",
     )
 )
-LOOK_UP_TABLES: Final = tuple(_tag(keyword) for keyword in ("ModalityLUTSequence", "VOILUTSequence", *_PALETTE))
+LOOK_UP_TABLES: Final = frozenset(_tag(keyword) for keyword in ("ModalityLUTSequence", "VOILUTSequence", *_PALETTE))
 """Tags of what only decoding needs."""
 
 BINARY: Final = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FD": "d", "FL": "f"}
@@ -68,11 +69,12 @@ VIEWS: Final = {
 """Code meanings of views (PS3.16 CID 4010) to the terms of View Position (PS3.3 C.8.11.5)."""
 
 MAX_TEXT_BYTES: Final = 1 << 20
+SHORT_BYTES: Final = 64
 
 CHARSET: Final = _tag("SpecificCharacterSet")
 PLAIN: Final = {_tag(keyword): (keyword, dictionary_VR(_tag(keyword))) for keyword in (*SIZES, *TEXTS)}
 DEEP: Final = {keyword: _tag(keyword) for keyword in NESTED}
-WANTED: Final = (*PLAIN, *DEEP.values())
+WANTED: Final = frozenset((*PLAIN, *DEEP.values()))
 
 
 def header_facts(path: Path) -> dict[str, Any]:
@@ -85,24 +87,27 @@ def header_facts(path: Path) -> dict[str, Any]:
     Raises:
         InputError: the file is damaged, hostile, or contradicts itself.
     """
-    return read_header(path)[0]
-
-
-def read_header(path: Path, others: Iterable[int] = ()) -> tuple[dict[str, Any], DicomFile]:
-    """As `header_facts`, with the file they were read from, whose data set also holds the elements `others`."""
     with guarded(), quiet():
-        file = open_dicom(path, (*WANTED, *others))
-        facts = _plain(file)
-        facts.update(_nested(file.dataset, facts))
-        if file.pixels is not None:
-            facts["PixelBytes"] = file.pixels.length
-            try:
-                _check_pixels(file, facts)
-            except InputError as error:  # told to its series, which must not lose a slice in silence
-                facts["Damage"] = [error.code, str(error.args[0])]
-        if not file.stated and facts.get("SOPClassUID") not in FAMILY:
-            raise InputError("malformed", "It has no file meta information and does not say what it is.")
-        return facts, file
+        return read_header(path, WANTED)[0]
+
+
+def read_header(path: Path, tags: frozenset[int]) -> tuple[dict[str, Any], DicomFile]:
+    """As `header_facts`, with the file they were read from, whose data set holds the elements `tags`.
+
+    To be called `guarded`, and `quiet`.
+    """
+    file = open_dicom(path, tags)
+    facts = _plain(file)
+    facts.update(_nested(file.dataset, facts))
+    if file.pixels is not None:
+        facts["PixelBytes"] = file.pixels.length
+        try:
+            _check_pixels(file, facts)
+        except InputError as error:  # told to its series, which must not lose a slice in silence
+            facts["Damage"] = [error.code, str(error.args[0])]
+    if not file.stated and facts.get("SOPClassUID") not in FAMILY:
+        raise InputError("malformed", "It has no file meta information and does not say what it is.")
+    return facts, file
 
 
 def _plain(file: DicomFile) -> dict[str, Any]:
@@ -147,6 +152,16 @@ def _number_text(value: bytes, vr: str, little: bool) -> str:
 
 
 def _text(value: bytes, charset: bytes) -> str:
+    return _short_text(value, charset) if len(value) <= SHORT_BYTES else _any_text(value, charset)
+
+
+@functools.lru_cache(maxsize=4096)
+def _short_text(value: bytes, charset: bytes) -> str:
+    """Most of what a slice says, its neighbours say too."""
+    return _any_text(value, charset)
+
+
+def _any_text(value: bytes, charset: bytes) -> str:
     if value.isascii() and b"\x1b" not in value:
         text = value.decode("ascii")
     else:

@@ -8,7 +8,7 @@ from medcam.readers._dicom_colour import Colour
 from medcam.readers._dicom_decode import decoded
 from medcam.readers._dicom_file import guarded, quiet
 from medcam.readers._dicom_grey import Grey
-from medcam.readers._dicom_header import LOOK_UP_TABLES, read_header
+from medcam.readers._dicom_header import LOOK_UP_TABLES, WANTED, read_header
 from medcam.study import Pixels, Series
 
 
@@ -26,7 +26,7 @@ def load(series: Series) -> Pixels:
             wanted.setdefault(file, {})[frame] = place
         for file, places in wanted.items():
             source = series.files[file]
-            facts, opened = read_header(Path(source.path), LOOK_UP_TABLES)
+            facts, opened = read_header(Path(source.path), WANTED | LOOK_UP_TABLES)
             require_readable(facts)
             same = facts.get("SOPInstanceUID", "") == source.sop_instance_uid
             if opened.pixels is None or not same or (facts["Rows"], facts["Columns"]) != series.grid.shape[-2:]:

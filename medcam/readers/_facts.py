@@ -16,6 +16,11 @@ class Facts(Mapping[str, Any]):
     def __getitem__(self, name: str) -> Any:
         return self._values[self._places[name]]
 
+    def get(self, name: str, default: Any = None) -> Any:
+        """As of any mapping, without the exception that theirs is made of: most of what is asked for is not there."""
+        place = self._places.get(name)
+        return default if place is None else self._values[place]
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._places)
 

@@ -58,7 +58,9 @@ def test_it_finds_what_pydicom_finds_and_stops_where_pydicom_stops(implicit, lit
 def test_plain_elements_are_not_left_to_pydicom():
     data = header(False, True)
     stream = BytesIO(data)
-    assert set(map(int, elements._plain(stream, False, True, WANTED))) == WANTED
+    plain, done = elements._plain(stream, False, True, WANTED, before_pixels)
+    assert done
+    assert set(map(int, plain)) == WANTED
     assert stream.tell() == data.rindex(b"\1\2" * 10) - 12
 
 
@@ -82,7 +84,10 @@ def test_representations_in_a_data_set_said_to_be_without_are_noticed():
 def test_an_element_that_is_longer_than_the_file_ends_the_walk():
     data = header(False, True)
     cut = data[: data.index(b"ller^")]
-    assert 0x00100010 not in elements._plain(BytesIO(cut), False, True, WANTED)
+    plain, done = elements._plain(BytesIO(cut), False, True, WANTED, before_pixels)
+    assert not done
+    assert 0x00080060 in plain
+    assert 0x00100010 not in plain
     assert elements.read_elements(BytesIO(cut), False, True, WANTED, before_pixels).Modality == "CT"
 
 
