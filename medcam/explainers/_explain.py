@@ -17,7 +17,7 @@ from medcam.explainers._blocks import Blocks, blocks_of
 from medcam.explainers._capture import Capture, Tap
 from medcam.explainers._features import averaged
 from medcam.explainers._fusion import Fuse, Fused
-from medcam.explainers._layer import find
+from medcam.explainers._layer import find, right_angled
 from medcam.explainers._layout import of_input
 from medcam.explainers._optimised import optimised
 from medcam.explainers._outliers import Outliers, outliers, watched
@@ -155,6 +155,8 @@ def explain(
         found = {one.name: one.located(view) for one in methods}
         in_logits = any(one.unit == "logit" and not isinstance(one, UNLAYERED) for one in methods)
         logits = _logits(view, len(x)) if in_logits and tap in taps else None
+        if logits is not None and right_angled(view.activation, view.gradient(0)):
+            about_layer.append(f"cells are normalised behind {tap}: none adds to the score by itself; name another layer")
         output, scores = _detached(capture.output), resolved.scalars.detach()
         features = averaged(arrangement, view.activation, len(x)) if tap in taps and tap != INPUT else None
         odd = outliers(blocks, tokens, len(x))

@@ -13,6 +13,7 @@ from medcam.errors import ExplainError
 from medcam.explainers import Explained
 from medcam.explainers._capture import Capture, Tap
 from medcam.explainers._session import undisturbed, unwrapped
+from medcam.explainers._squash import unsquashed
 from medcam.explainers._trace import Call, trace
 from medcam.explainers.base import View
 from medcam.uncertainty.base import Disturbance, Member, whole_output
@@ -48,7 +49,9 @@ class Dropout(Disturbance):
         calls, layer = dropouts(model, x), explained.tap
         first = Tap(calls[0].module, calls[0].index, "input")
         seeds = [seed * 1_000_003 + number for number in range(self.passes)]
-        with undisturbed(model, x.device):
+        with undisturbed(model, x.device), ExitStack() as stack:
+            if explained.targets.own is None:
+                stack.enter_context(unsquashed(model, trace(model, x)))  # as it was explained
             capture = Capture(model, x, [first, layer])
             capture.check()  # while nothing is dropped
             activation = capture.activation(capture.cut)
