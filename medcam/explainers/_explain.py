@@ -156,7 +156,9 @@ def explain(
         in_logits = any(one.unit == "logit" and not isinstance(one, UNLAYERED) for one in methods)
         logits = _logits(view, len(x)) if in_logits and tap in taps else None
         if logits is not None and right_angled(view.activation, view.gradient(0)):
-            about_layer.append(f"cells are normalised behind {tap}: none adds to the score by itself; name another layer")
+            about_layer.append(
+                f"cells are normalised behind {tap}: none adds to the score by itself; name another layer"
+            )
         output, scores = _detached(capture.output), resolved.scalars.detach()
         features = averaged(arrangement, view.activation, len(x)) if tap in taps and tap != INPUT else None
         odd = outliers(blocks, tokens, len(x))
