@@ -1,4 +1,8 @@
-"""Which layer is explained: by name, as a module, or "auto", the last spatial map before pooling."""
+"""Which layer is explained: by name, as a module, or "auto", the last spatial map before pooling.
+
+Where that is a class map, a 1x1 convolution with one channel for each output, "auto" takes the features before it: they
+hold the same evidence (more, if attention looks at them too), and are enough for methods that compare channels.
+"""
 
 import math
 
@@ -30,8 +34,7 @@ def find(model: nn.Module, trace: Trace, layer: str | nn.Module | Tap, axes: int
     if isinstance(layer, Tap):
         return layer, ""
     if isinstance(layer, str) and layer == "auto":
-        call = _last_map(model, trace, axes)
-        why = ""
+        call, why = _last_map(model, trace, axes)
         if _only_extras_read(model, trace, call, axes):
             call, why = _before_attention(trace, axes, call), ", before the last attention: behind it no patch is read"
         return Tap(call.module, call.index), f'layer="auto" picked {call.module}, {_size(call, axes)}{why}'
@@ -64,17 +67,37 @@ def _name(model: nn.Module, layer: str | nn.Module) -> str:
     return names[model.get_submodule(layer)]
 
 
-def _last_map(model: nn.Module, trace: Trace, axes: int) -> Call:
-    """The last map; of a network that gives a map itself, the last at its coarsest, the bottleneck."""
-    maps = (call for call in reversed(trace.calls) if call.module and _is_map(call, axes))
-    last = next(maps, None)
-    if last is None:
+def _last_map(model: nn.Module, trace: Trace, axes: int) -> tuple[Call, str]:
+    """The last map, and why it is not simply that; of a network that gives a map itself, the last at its coarsest."""
+    maps = [call for call in reversed(trace.calls) if call.module and _is_map(call, axes)]
+    if not maps:
         raise ExplainError("no-spatial-axes", "No layer of this model gives a map; name one with layer=.")
     if math.prod(trace.output_shape[2:]) > 1:
-        return min([last, *maps], key=_cells)  # of equally coarse ones the first here, which is the last to run
+        return min(maps, key=_cells), ""  # of equally coarse ones the first here, which is the last to run
+    maps, why = _without_class_map(model, trace, maps)
     if not any("LayerNorm" in call.kind for call in trace.calls):
-        return last
-    return next((call for call in (last, *maps) if not _normalised_away(model, trace, call, axes)), last)
+        return maps[0], why
+    return next((call for call in maps if not _normalised_away(model, trace, call, axes)), maps[0]), why
+
+
+def _without_class_map(model: nn.Module, trace: Trace, maps: list[Call]) -> tuple[list[Call], str]:
+    """The maps (last one first) from the features on that a class map is made of, if the last is one."""
+    outputs = math.prod(trace.output_shape[1:])
+    for position, call in enumerate(maps[:-1]):
+        if _channels(call) != outputs:
+            break
+        before = maps[position + 1]
+        if _pointwise(model, call) and _channels(before) > outputs and _cells(before) == _cells(call):
+            return maps[position + 1 :], f", the features before the class map {call.module}"
+    return maps, ""
+
+
+def _pointwise(model: nn.Module, call: Call) -> bool:
+    """Whether a call is a convolution with a kernel of one cell, or a linear layer."""
+    module = model.get_submodule(call.module)
+    if isinstance(module, nn.Conv2d | nn.Conv3d):
+        return math.prod((*module.kernel_size, *module.stride)) == 1
+    return isinstance(module, nn.Linear)
 
 
 def _normalised_away(model: nn.Module, trace: Trace, call: Call, axes: int) -> bool:
@@ -135,6 +158,12 @@ def _cells(call: Call) -> int:
     if call.layout is None:
         return math.prod(call.shape[2:])
     return math.prod(part.size for dim in call.layout for part in spread(dim) if part.placed)
+
+
+def _channels(call: Call) -> int:
+    if call.layout is None:
+        return call.shape[1]
+    return math.prod(part.size for dim in call.layout[1:] for part in spread(dim) if not part.placed)
 
 
 def _size(call: Call, axes: int) -> str:

@@ -26,6 +26,18 @@ CASES: dict[str, tuple[int, int, dict[str, object]]] = {
     "mobilenet_v3_small in 3-D": (3, 128, {"width": 0.5, "output_stride": 16}),
     "vit_small in 3-D": (3, 96, {"depth": 2}),
 }
+FEATURES = {
+    "resnet18": "stages",
+    "resnet50": "stages",
+    "densenet121": "relu",
+    "efficientnet_b0": "last",
+    "mobilenet_v2": "last",
+    "mobilenet_v3_large": "wide",
+    "mobilenet_v3_small": "wide",
+    "vit_small": "norm",
+    "vit_b_16": "norm",
+}
+"""What the class map of each is made of, which is what "auto" picks."""
 
 
 def blob(place: tuple[int, ...], size: int, sigma: float) -> Tensor:
@@ -76,7 +88,7 @@ def test_a_planted_spot_is_where_the_map_says(case: str) -> None:
     images = [blob(tuple(int(at * size) for at in place[:axes]), size, size / 32) for place in places]
     prepared(network, images[0])
     dark = explain(network, torch.zeros_like(images[0]), "hirescam", targets=1)
-    assert (dark.layer, dark.alignment.how, dark.alignment.slack) == ("head.map", "composed", 0)
+    assert (dark.layer, dark.alignment.how, dark.alignment.slack) == (FEATURES[name], "composed", 0)
     for image, place in zip(images, places, strict=True):
         lit = explain(network, image, "hirescam", targets=1)
         bias = network.head.bias[1].detach()
