@@ -18,6 +18,8 @@ from medcam.training._augmentation import augment_images
 from medcam.training.settings import Settings
 from medcam.training.trainer import fit
 
+DROPOUT = 0.5
+"""Before the last layer."""
 PASSES = 10
 BATCH = 32
 
@@ -29,13 +31,13 @@ class Folds:
     networks: tuple[nn.Module, ...]
     scored: Scored
     dropout_sd: Values
-    """(N,): of the predicted class's probability over passes with dropout."""
+    """(N,): of the predicted class's probability over passes with dropout; NaN if nobody asked."""
     augmentation_sd: Values
     """(N,): the same over changed copies of the frame."""
 
 
 def train_frames(
-    images: Images, model: str, folds: int, settings: Settings, work: Path, progress: Progress, dropout: float = 0.5
+    images: Images, model: str, folds: int, settings: Settings, work: Path, progress: Progress, doubt: bool = True
 ) -> Folds:
     """Cross-validate a network of single frames by `images.patients`.
 
@@ -48,14 +50,14 @@ def train_frames(
         settings: of the training; `keep` is "last".
         work: keeps each fold.
         progress: where the epochs are shown.
-        dropout: before the last layer.
+        doubt: whether to measure both spreads, which cost many passes.
     """
     splits = k_fold(images.patients, images.targets, folds, settings.seed, within={})
     networks, parts = [], []
     for number, split in enumerate(splits, start=1):
         sides = split.indices(images.patients)
         definition = preset(
-            model, in_channels=images.shape[0], out_channels=len(images.labelling.names), dropout=dropout
+            model, in_channels=images.shape[0], out_channels=len(images.labelling.names), dropout=DROPOUT
         )
         with torch.random.fork_rng():
             torch.manual_seed(settings.seed)
@@ -71,7 +73,7 @@ def train_frames(
             resume=True,
         )
         networks.append(network.eval())
-        parts.append(_asked(network, images.subset(sides["test"]), settings.seed))
+        parts.append(_asked(network, images.subset(sides["test"]), settings.seed, doubt))
     order = np.argsort(np.concatenate([split.indices(images.patients)["test"] for split in splits]), kind="stable")
     logits, by_dropout, by_change = (np.concatenate(each)[order] for each in zip(*parts, strict=True))
     return Folds(tuple(networks), scored_frames(images, logits), by_dropout, by_change)
@@ -102,8 +104,11 @@ def _batches(images: Images) -> Iterator[torch.Tensor]:
         yield torch.stack([images[i]["image"] for i in range(start, min(start + BATCH, len(images)))])
 
 
-def _asked(network: nn.Module, images: Images, seed: int) -> tuple[Values, Values, Values]:
+def _asked(network: nn.Module, images: Images, seed: int, doubt: bool) -> tuple[Values, Values, Values]:
     """Logits (N, K), and both spreads (N,) of the probability of the class that the mean of the passes predicts."""
+    if not doubt:
+        unknown = np.full(len(images), np.nan)
+        return frame_logits(network, images), unknown, unknown
     generator = torch.Generator().manual_seed(seed)
     logits, dropped, changed = [], [], []
     with torch.no_grad():

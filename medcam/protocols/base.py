@@ -63,7 +63,7 @@ def reproduce(protocol: Protocol, setting: Setting, page: Path, command: str) ->
 
 `{command}`{" (full)" if setting.full else ""}, {minutes:.0f} minutes on {_machine()}, {datetime.now(UTC):%Y-%m-%d}. \
 Networks that an earlier, interrupted run had finished count no time. Brackets hold 95 % intervals; where they come \
-from a bootstrap, patients were drawn.
+from a bootstrap, patients were drawn unless it says otherwise.
 
 Published: {protocol.paper}
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -53,7 +54,7 @@ class BreastHistologyPatches(Protocol):
     )
 
     epochs, per_epoch = 8, 768
-    network: Mapping[str, object] = {"widths": [32, 64, 128, 256]}
+    network: Mapping[str, Any] = {"widths": [32, 64, 128, 256]}
     """Arguments of the architecture, in place of what its name means."""
 
     def run(self, setting: Setting) -> Sequence[str]:
@@ -149,9 +150,10 @@ def _material(images: Images, settings: Settings) -> str:
 
 {table(("Patient", "Patches with carcinoma", "Patches without"), rows)}
 
-{MODEL} with half of its channels, random first weights, {images.shape[1]} px, {settings.epochs} epochs of {settings.per_epoch} patches drawn so \
-that both kinds come equally often, the last epoch kept, focal loss with gamma {settings.gamma:g}, patches shifted, \
-zoomed, turned, mirrored and made noisier, seed {settings.seed}; the same for every split."""
+{MODEL} with half of its channels, random first weights, {images.shape[1]} px, {settings.epochs} epochs of \
+{settings.per_epoch} patches drawn so that both kinds come equally often, the last epoch kept, focal loss with gamma \
+{settings.gamma:g}, patches shifted, zoomed, turned, mirrored and made noisier, seed {settings.seed}; the same for \
+every split."""
 
 
 def _tested(tests: Sequence[_Test], scores: Mapping[str, Values]) -> str:

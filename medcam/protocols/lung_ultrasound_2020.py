@@ -55,17 +55,19 @@ class LungUltrasound2020(Protocol):
         manifest = setting.data / "manifest.csv"
         folds = 3
         settings = Settings(
-            epochs=20 if setting.full else 6, patience=None, keep="last", gamma=0.0, balance="image", flips=(1,)
-        )
-        size = 224 if setting.full else 128
+            epochs=20 if setting.full else 6, per_epoch=None if setting.full else 400, patience=None, keep="last",
+            gamma=0.0, balance="image", flips=(1,),
+        )  # fmt: skip
+        size = 224 if setting.full else 112
         model = "resnet18"
 
-        def trained(path: Path, name: str) -> tuple[Images, Folds]:
+        def trained(path: Path, name: str, doubt: bool) -> tuple[Images, Folds]:
             images = _frames(path, {"dataset": POCUS, "view_or_probe": "convex"}, size, setting)
-            return images, train_frames(images, model, folds, settings, setting.work / name, setting.progress)
+            work = setting.work / name
+            return images, train_frames(images, model, folds, settings, work, setting.progress, doubt)
 
-        images, by_group = trained(manifest, "by_group")
-        _, by_clip = trained(_by_clip(manifest, setting.work), "by_clip")
+        images, by_group = trained(manifest, "by_group", True)
+        _, by_clip = trained(_by_clip(manifest, setting.work), "by_clip", False)
         blues = _severity(manifest, by_group, size, setting)
         return [
             _material(images, model, size, folds, settings),
@@ -111,9 +113,9 @@ def _material(images: Images, model: str, size: int, folds: int, settings: Setti
 {table(("Class", "Groups", "Clips", "Frames"), rows)}
 
 A group may hold clips of several classes. {model}, random first weights, {size} px, proportions kept, dropout 0.5 \
-before the last layer, {settings.epochs} epochs, the last one kept, cross-entropy, classes drawn equally often, images \
-shifted, zoomed, turned, mirrored left to right and made noisier. {folds} folds: {rows[0][1]} groups with COVID-19 \
-allow no more."""
+before the last layer, {settings.epochs} epochs of {settings.per_epoch or "all"} frames, the last one kept, \
+cross-entropy, classes drawn equally often, images shifted, zoomed, turned, mirrored left to right and made noisier. \
+{folds} folds: {rows[0][1]} groups with COVID-19 allow no more."""
 
 
 def _tested(runs: dict[str, Folds]) -> str:

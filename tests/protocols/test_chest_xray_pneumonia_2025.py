@@ -8,7 +8,9 @@ import pytest
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
+from medcam.evaluation.table import Scored
 from medcam.protocols import chest_xray_pneumonia_2025 as protocol
+from medcam.protocols._runs import Run
 from medcam.protocols.base import Setting
 from medcam.training.options import Options
 from medcam.training.settings import Settings
@@ -71,3 +73,16 @@ def test_the_view_alone_tells_what_scikit_learn_says(page: tuple[str, list[dict[
     sick = [row["label"] != "No Finding" for row in page[1]]
     portable = [row["view_or_probe"] == "AP" for row in page[1]]
     assert f"| AP view, as it stands | {roc_auc_score(sick, portable):.3f} |" in page[0]
+
+
+def test_the_mean_of_networks_ranks_by_the_mean_of_their_probabilities() -> None:
+    targets, patients = np.array([[1.0], [0.0], [1.0], [0.0]]), ["a", "b", "c", "d"]
+
+    def run(*probabilities: float) -> Run:
+        values = np.array(probabilities)[:, None]
+        scored = Scored.of(values, targets, patients, ("opacity",), "single-logit", probabilities=values)
+        return Run("", (), scored, values > 0.5)
+
+    told = protocol.mean_of([run(0.9, 0.1, 0.2, 0.4), run(0.5, 0.6, 0.9, 0.1)])  # means 0.7, 0.35, 0.55, 0.25
+    assert told is not None
+    assert told.auroc.value == 1.0
