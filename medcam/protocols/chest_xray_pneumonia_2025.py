@@ -121,10 +121,6 @@ def mean_of(runs: Sequence[Run]) -> Performance | None:
     return performance(first.labels[0], first.targets[:, 0], mean, first.patients, 0.5)
 
 
-def _p(value: float | None) -> str:
-    return "below 0.001" if value is not None and value < 0.001 else number(value)
-
-
 def _at(whole: Performance) -> Iterator[str]:
     yield told(whole.at_threshold["sensitivity"])
     yield told(whole.at_threshold["specificity"])
@@ -167,7 +163,7 @@ often."""
 
 
 def _chance(p: float | None) -> str:
-    return "< 0.001" if p is not None and p < 0.001 else number(p)
+    return "below 0.001" if p is not None and p < 0.001 else number(p)
 
 
 def _views(runs: Sequence[Run], frontal: Sequence[Run]) -> str:
