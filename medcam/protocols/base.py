@@ -62,8 +62,8 @@ def reproduce(protocol: Protocol, setting: Setting, page: Path, command: str) ->
 **Research use only. These figures hold for the images counted here and decide nothing about a patient.**
 
 `{command}`{" (full)" if setting.full else ""}, {minutes:.0f} minutes on {_machine()}, {datetime.now(UTC):%Y-%m-%d}. \
-Networks that an earlier, interrupted run had finished count no time. Brackets hold 95 % intervals; where they come \
-from a bootstrap, patients were drawn unless it says otherwise.
+Networks that another run had finished in the same work folder count no time. Brackets hold 95 % intervals; where \
+they come from a bootstrap, patients were drawn unless it says otherwise.
 
 Published: {protocol.paper}
 
