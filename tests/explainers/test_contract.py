@@ -16,6 +16,7 @@ QUICK: dict[str, dict[str, object]] = {
     "smooth_gradcam_plus_plus": {"copies": 2},
     "smoothgrad": {"copies": 3},
     "integrated_gradients": {"steps": 8},
+    "rise": {"masks": 64, "cells": 3},
 }
 """Settings that make a costly method cheap here, without leaving anything out."""
 
