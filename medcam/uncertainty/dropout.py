@@ -40,10 +40,11 @@ class Dropout(Disturbance):
         """One forward pass up to the first dropout or the explained layer, then `passes` tails.
 
         Raises:
-            ExplainError: the model has no dropout that is used with a rate above zero, or the method needs more than a tail.
+            ExplainError: the model has no dropout that is in use, or the method needs more than a tail.
         """
         if not explained.by.replays:
-            message = f"{explained.by.name} needs the whole network, not a tail that could be replayed; choose augmentation."
+            name = explained.by.name
+            message = f"{name} needs the whole network, no tail of which can be replayed; choose augmentation."
             raise ExplainError("no-dropout", message)
         x, model = explained.images, unwrapped(model)
         calls, layer = dropouts(model, x), explained.tap
