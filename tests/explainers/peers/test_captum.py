@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from medcam.explainers import explain
 from medcam.explainers._capture import Tap
+from medcam.explainers.occlusion import Occlusion
 from tests.explainers.nets import Flat
 
 
@@ -80,3 +81,24 @@ def test_captum_stretches_to_nearest_by_default_and_we_place_exactly() -> None:
 def centre(maps: Tensor) -> tuple[float, float]:
     places = torch.arange(32.0)
     return float((maps.sum(1) * places).sum() / maps.sum()), float((maps.sum(0) * places).sum() / maps.sum())
+
+
+def test_published_answer_of_occlusion() -> None:
+    """Of tests/attr/test_occlusion.py: one window over everything, two inputs."""
+    model = Two(BasicModel_ConvNet_One_Conv(), torch.ones(1, 1, 4, 4))
+    assert explain(model, sixteen(), Occlusion(4, 4, hidden=0.0), 0).evidence.flatten().tolist() == [67.0]
+
+
+@pytest.mark.parametrize("axes", [2, 3])
+def test_occlusion_by_windows_side_by_side_is_captums(axes: int) -> None:
+    """captum writes each drop into all cells of its window; ours stands at the window's centre."""
+    import captum.attr
+
+    model, x = Flat(axes).eval(), torch.randn(2, 1, *[16] * axes)
+    targets = torch.tensor([2, 0])
+    ours = explain(model, x, Occlusion(4, 4, hidden=0.0), targets).evidence
+    theirs = captum.attr.Occlusion(model).attribute(
+        x, (1, *[4] * axes), (1, *[4] * axes), baselines=0.0, target=targets, perturbations_per_eval=8
+    )
+    every = (slice(None), slice(None), *[slice(1, None, 4)] * axes)
+    torch.testing.assert_close(ours, theirs[every], atol=1e-5, rtol=1e-5)

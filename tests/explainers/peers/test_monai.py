@@ -5,10 +5,11 @@ import copy
 import pytest
 import torch
 from monai.networks.nets import DenseNet, DenseNet121, SEResNet50
-from monai.visualize import CAM, GradCAM, GradCAMpp
+from monai.visualize import CAM, GradCAM, GradCAMpp, OcclusionSensitivity
 from torch import Tensor, nn
 
 from medcam.explainers import explain
+from medcam.explainers.occlusion import Occlusion
 from tests.explainers.nets import Flat, Linear
 from tests.explainers.slow import seen
 
@@ -197,3 +198,16 @@ def test_monais_case_of_a_half_frozen_network() -> None:
     assert torch.equal(explain(model, x).evidence, expected)
     with pytest.raises(IndexError), pytest.warns(UserWarning, match="not triggered"):
         GradCAM(model, "class_layers.relu")(x)
+
+
+@pytest.mark.filterwarnings("ignore:Using a non-tuple sequence")
+def test_their_occlusion_tells_what_is_left_of_a_probability_by_the_inputs_channels() -> None:
+    """One input channel: a sigmoid of each of three logits. Ours tells by how much the logit itself falls."""
+    model, x = Flat().eval(), torch.randn(1, 1, 16, 16)
+    left, _ = OcclusionSensitivity(model, mask_size=4, overlap=0.0, mode="mean_img", verbose=False)(x)
+    ours = explain(model, x, Occlusion(4, 4), "all").evidence
+    logits = model(x).detach()
+    for target in range(3):
+        expected = torch.sigmoid(logits[0, target] - ours[0, target])
+        at = (0, target, slice(1, None, 4), slice(1, None, 4))
+        torch.testing.assert_close(torch.as_tensor(left)[at], expected, atol=1e-4, rtol=1e-4)

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from medcam.explainers import SHELF, explain
+from medcam.explainers.ablationcam import AblationCAM
 from medcam.explainers.base import Method
 from medcam.explainers.eigencam import EigenCAM
 from medcam.explainers.eigengradcam import EigenGradCAM
+from medcam.explainers.scorecam import ScoreCAM
 from tests.explainers.nets import Flat, Linear
 
 TARGETS = [2, 0, 1]
@@ -248,3 +250,38 @@ def test_they_cannot_explain_a_frozen_model(grad_cam: Any) -> None:
         with grad_cam.GradCAM(model, [model.act]) as cam:
             cam(x, asked(grad_cam, [1]))
     assert explain(model, x, targets=1).evidence.abs().max() > 0
+
+
+def test_ablationcam_is_one_formula_behind_a_relu(grad_cam: Any) -> None:
+    """Where every channel is zero somewhere and the score is positive; theirs runs the whole network for each channel."""
+    model, x = Linear().eval(), image(3, 1, 32, 32)
+    with torch.no_grad():
+        model.fc.bias.fill_(5)  # positive scores
+    theirs = raw(grad_cam, "AblationCAM", model, "act", x, TARGETS)
+    ours = explain(model, x, AblationCAM(relative=True), TARGETS, "act").evidence[:, 0]
+    torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
+
+
+def test_ablationcam_puts_minus_ten_million_where_nothing_is_zero(grad_cam: Any) -> None:
+    """Ours asks what the paper asks, also of signed activations: the score without the channel."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.GELU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)).eval()
+    x = image(1, 1, 16, 16)
+    theirs = raw(grad_cam, "AblationCAM", model, "1", x, [1])
+    ours = explain(model, x, AblationCAM(relative=True), 1, "1").evidence[:, 0]
+    assert float(ours.abs().max()) < 10
+    assert float(theirs.abs().max()) > 1e5
+
+
+def test_scorecam_stretches_masks_from_corner_to_corner(grad_cam: Any) -> None:
+    """Ours has them where the cells are; tests of torch-cam have the case where half pixels are exact."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(1, 6, 3, stride=3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 3)
+    ).eval()
+    with torch.no_grad():
+        model[4].weight.mul_(30)
+    x = image(1, 1, 18, 18)
+    theirs = raw(grad_cam, "ScoreCAM", model, "1", x, [1]).clamp(min=0)
+    ours = explain(model, x, ScoreCAM(hidden=0.0), 1, "1").evidence[:, 0]
+    assert float((ours - theirs).abs().max()) > 0.01 * float(theirs.max())

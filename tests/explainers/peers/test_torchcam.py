@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from medcam.explainers import explain
 from medcam.explainers.finercam import FinerCAM
+from medcam.explainers.scorecam import ScoreCAM
 from medcam.explainers.smooth_gradcam_plus_plus import SmoothGradCAMPlusPlus
 from tests.explainers.nets import Flat, Linear
 from tests.explainers.slow import seen
@@ -114,3 +115,17 @@ def test_they_stop_at_the_layers_resolution_and_scale_to_one(torchcam: Any) -> N
     assert float(theirs.max()) == pytest.approx(1, abs=0.01)
     assert float(explained.evidence.max()) < 1e-2
     assert explained.on_input().shape == (1, 1, 32, 32)
+
+
+def test_scorecam_is_one_formula_where_cells_lie_side_by_side(torchcam: Any) -> None:
+    """Cells of 3 x 3 pixels without overlap: half pixels are exact there, and enlarging keeps the greatest value."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(1, 6, 3, stride=3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 3)
+    ).eval()
+    x = image(3, 1, 18, 18)
+    with torch.no_grad():
+        model[4].weight.mul_(30)  # weights far from equal
+    theirs = raw(torchcam, "ScoreCAM", model, "1", x)
+    ours = explain(model, x, ScoreCAM(hidden=0.0), TARGETS, "1").evidence[:, 0]
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
