@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from medcam.explainers import _optimised, explain
 from tests.explainers.nets import Linear, Skip, Twice, state
+from tests.explainers.test_contract import NAMES, method
 from tests.explainers.test_folding import trained
 
 ALL = ["cam", "gradcam", "gradcam_plus_plus", "xgradcam", "hirescam", "layercam", "eigencam", "eigengradcam"]
@@ -54,6 +55,19 @@ def test_maps_deviate_by_less_than_is_promised(bits_16: bool, axes: int) -> None
     assert note.startswith("optimised copy: 2 batch norms folded, channels last")
     assert ("bfloat16" in note) == bits_16
     assert "deviate" in note
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_method_deviates_by_less_or_explains_the_model_itself(name: str, bits_16: bool) -> None:
+    model, x = trained(Normed()), torch.randn(1, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    plain, fast = (explain(model, x, method(name), 1, optimise=on) for on in (False, True))
+    (note,) = [note for note in fast.notes if "optimised" in note]
+    if note.startswith("not optimised"):
+        assert plain.by.family not in _optimised.FAMILIES or "more of the network" in note
+        assert torch.equal(fast.evidence, plain.evidence)
+    assert "bfloat16" not in note or (bits_16 and plain.by.family != "perturbation")
+    strongest = float(plain.evidence.abs().max())
+    assert float((plain.evidence - fast.evidence).abs().max()) <= 2 * _optimised.MOST["bfloat16" in note] * strongest
 
 
 def test_the_model_is_left_as_it_was(bits_16: bool) -> None:
