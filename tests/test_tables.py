@@ -42,7 +42,9 @@ def test_cases_are_listed_by_pipeline_with_the_highest_score_first():
 
 def test_scores_are_called_uncalibrated_only_where_they_are():
     def last(*names):
-        return said(Outcome(tuple(row(name, "flagged", 0.9) for name in names), (), Intake("/x", (), ()))).splitlines()[-1]
+        return said(Outcome(tuple(row(name, "flagged", 0.9) for name in names), (), Intake("/x", (), ()))).splitlines()[
+            -1
+        ]
 
     assert last("a", "b").startswith("Scores are uncalibrated; a case that is not flagged is not thereby normal.")
     assert last("b", "calibrated", "a").startswith("Scores of a, b are uncalibrated; a case")
