@@ -8,6 +8,8 @@ tells by how much it deviates; one that deviates too much, or does not run, is n
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import product
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -23,6 +25,8 @@ from medcam.explainers.base import Method
 
 MOST = {True: 0.05, False: 1e-3}
 """By whether there are 16 bits: greatest deviation of a cell, in shares of the strongest one."""
+ORDERS = {4: torch.channels_last, 5: torch.channels_last_3d}
+"""By the dimensions of a tensor."""
 FAMILIES = ("gradient", "activation", "perturbation")
 """Of methods that look at a network from one layer on, or only at what it says."""
 
@@ -37,7 +41,7 @@ class Optimised:
 
     def input(self, x: Tensor) -> Tensor:
         """`x` in the order of memory that suits it."""
-        return x.contiguous(memory_format=_order(x.ndim)) if self.last else x
+        return x.contiguous(memory_format=ORDERS[x.ndim]) if self.last else x
 
 
 @dataclass
@@ -90,11 +94,12 @@ def gains(device: torch.device) -> bool:
 def _best(
     model: nn.Module, image: Tensor, tap: Tap | None, traced: Trace, arrangement: Arrangement, lowered: bool
 ) -> Optimised:
-    for bits_16 in (True, False) if lowered else (False,):
+    reason = ""
+    for bits_16, last in product((True, False) if lowered else (False,), (True, False)):
         try:
-            made = _copy(model, image, tap, traced, bits_16)
+            made = _copy(model, image, tap, traced, bits_16, last)
             logits, cells = _deviation(model, made, image, tap, arrangement)
-        except Exception as error:  # whatever somebody's network does not stand
+        except Exception as error:  # whatever somebody's network does not stand: views of its maps, other precisions
             reason = f"its copy does not run ({type(error).__name__})"
             continue
         if max(logits, cells) <= MOST[bits_16]:
@@ -105,7 +110,7 @@ def _best(
     return Optimised(model, f"not optimised: {reason}")
 
 
-def _copy(model: nn.Module, image: Tensor, tap: Tap | None, traced: Trace, lowered: bool) -> Optimised:
+def _copy(model: nn.Module, image: Tensor, tap: Tap | None, traced: Trace, lowered: bool, last: bool) -> Optimised:
     names = [call.module for call in traced.calls]
     before = names if tap is None else names[: traced.calls.index(traced.call(tap.module, tap.call))]
     behind = set() if tap is None else set(names[len(before) :])
@@ -114,21 +119,18 @@ def _copy(model: nn.Module, image: Tensor, tap: Tap | None, traced: Trace, lower
         module.training = False
     found = pairs(made, image, [tap.module] if tap else [])
     fold(made, found)
-    order = _order(image.ndim)
-    for name in set(before) - behind:
-        module = made.get_submodule(name)
-        if isinstance(module, CONVOLUTIONS):
-            module.to(memory_format=order)  # type: ignore[call-overload]  # torch's stubs know 4 dimensions only
+    trunk: list[Any] = [each for name in set(before) - behind if type(each := made.get_submodule(name)) in CONVOLUTIONS]
+    for module in trunk if last else ():
+        if module.weight.ndim in ORDERS:
+            module.to(memory_format=ORDERS[module.weight.ndim])
     if tap is not None:
         _plain_from(made.get_submodule(tap.module), tap, image.dtype, image.device.type)
     if lowered:
         _lower(made, image.device.type)
-    said = f"{len(found)} batch norms folded, channels last{', bfloat16 up to the layer' if lowered else ''}"
-    return Optimised(made, f"optimised copy: {said}", last=True)
-
-
-def _order(dimensions: int) -> torch.memory_format:
-    return torch.channels_last if dimensions == 4 else torch.channels_last_3d
+    said = f"{len(found)} batch norms folded{', channels last' if last else ''}"
+    said += ", bfloat16 up to the layer" if lowered else ""
+    folded_frames = not any(module.weight.ndim == image.ndim for module in trunk)
+    return Optimised(made, f"optimised copy: {said}", last=last and not folded_frames)
 
 
 def _lower(model: nn.Module, device: str) -> None:

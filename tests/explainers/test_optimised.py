@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from medcam.explainers import _optimised, explain
-from tests.explainers.nets import Linear, Skip, Twice, state
+from tests.explainers.nets import FrameWise, Linear, Skip, Twice, state
 from tests.explainers.test_contract import NAMES, method
 from tests.explainers.test_folding import trained
 
@@ -148,6 +148,27 @@ def test_what_cannot_be_copied_or_checked_is_explained_itself() -> None:
     x = torch.randn(1, 1, 16, 16)
     assert "does not run (TypeError)" in said(NoCopy().eval(), x)
     torch.testing.assert_close(explain(NoCopy().eval(), x, optimise=True).evidence, explain(Linear(), x).evidence)
+
+
+def test_a_network_that_looks_at_its_maps_as_rows_keeps_the_usual_order() -> None:
+    class Viewed(Normed):
+        def forward(self, x: Tensor) -> Tensor:
+            x = torch.relu(self.stem_norm(self.stem(x)))
+            x = x.view(len(x), -1).view(x.shape)  # channels last has no such rows
+            x = self.act(self.body_norm(self.body(x)))
+            return self.fc(x.flatten(2).mean(2))
+
+    note = said(trained(Viewed()), torch.randn(1, 1, 32, 32))
+    assert "optimised copy" in note
+    assert "channels last" not in note
+
+
+def test_frames_that_are_folded_into_the_batch(bits_16: bool) -> None:
+    model, clip = FrameWise(trained(Normed())).eval(), torch.randn(2, 1, 3, 32, 32)
+    plain, fast = (explain(model, clip, targets=1, optimise=on) for on in (False, True))
+    assert any("2 batch norms folded, channels last" in note for note in fast.notes)
+    strongest = float(plain.evidence.abs().max())
+    assert float((plain.evidence - fast.evidence).abs().max()) < _optimised.MOST[bits_16] * strongest
 
 
 def test_sixteen_bits_that_deviate_too_much_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
