@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from tests.benchmarks.explaining_sides import INPUTS, NETWORKS, QUICK, Network, available, of_shape, text
-from tests.benchmarks.measure import Row, interleaved, ratios, seconds, spread
+from tests.benchmarks.measure import Row, cpu_seconds, interleaved, ratios, seconds, spread
 
 WANTED = {"medcam": "at most 1.05", "nine methods": "at most 1.3", "optimised": "below 1"}
 WHAT = {
@@ -43,7 +43,8 @@ def compare(network: Network, shape: tuple[int, ...], rounds: int) -> list[Row]:
     rows = []
     for name in WANTED:
         once = (first[name] - first["forward"]) / min(wall["forward"])
-        details = f"forward {spread(wall['forward'], 3)} s; the first call takes {once:.1f} more"
+        used = spread(ratios(cpu_seconds(costs[name]), cpu_seconds(costs["forward"])))
+        details = f"processor time {used}; forward {spread(wall['forward'], 3)} s; the first call takes {once:.1f} more"
         details += f"; {peers}" if name == "medcam" else ""
         details += f"; {_said(sides[name](x))}" if name == "optimised" else ""
         rows.append(Row(f"{WHAT[name]}, {where}, in forwards", in_forwards[name], WANTED[name], details))
