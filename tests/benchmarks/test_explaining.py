@@ -14,7 +14,7 @@ from torch import nn
 from medcam.explainers import SHELF, explain
 from medcam.explainers.base import InputMethod, View
 from tests.benchmarks import explaining, explaining_costs, explaining_memory
-from tests.benchmarks.explaining_sides import BUNDLE, NETWORKS, SIDES, available, of_shape
+from tests.benchmarks.explaining_sides import BUNDLE, NETWORKS, available, of_shape
 from tests.explainers.nets import Linear
 
 SMALL = replace(NETWORKS[0], build=lambda axes: _small(axes))
