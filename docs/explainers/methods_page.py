@@ -51,7 +51,7 @@ SITUATIONS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ),
     (
         "What does the network look at, whatever it says",
-        ("eigencam", "feature_factorization"),
+        ("eigencam",),
         "the same for all targets",
     ),
     (
@@ -61,7 +61,7 @@ SITUATIONS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ),
     (
         "A completeness that can be checked: attributions add up to the change of the score",
-        ("integrated_gradients", "lrp", "fullgrad"),
+        ("integrated_gradients", "lrp"),
         "fine grain on the input; the baseline is part of the answer",
     ),
     (
