@@ -24,7 +24,8 @@ class ScoreCAM(Method):
 
     With `groups` only one channel of each cluster of similar maps is asked, and every channel's score is the mean of
     those, weighted by exp(-d^2 / s^2) of the distance d between the maps, s^2 the mean squared distance to the
-    nearest: as many forward passes as groups, whatever the number of channels.
+    nearest: as many forward passes as groups, whatever the number of channels. It is near the whole where similar
+    channels have similar scores; where logits differ by much it may miss the few that decide.
 
     Args:
         groups: clusters of channels; None asks every channel, as the paper does.

@@ -48,10 +48,10 @@ compressed, each with its own identifiers; the weights are random, which changes
     Page(
         "explainers.md",
         "What explanations cost",
-        ("explaining", "explaining_memory", "explaining_costs"),
+        ("explaining", "explaining_memory", "explaining_costs", "scorecam"),
         """Ratios are taken round by round, and the sides take turns within a round: other work on the machine slows all of them, so
-ratios count more than seconds. Weights are random and images are noise, which changes nothing about the work. What the
-methods are, and when to take which, is told in [methods.md](../explainers/methods.md).""",
+ratios count more than seconds. Weights are random and images are noise where nothing else is said, which changes
+nothing about the work. What the methods are, and when to take which, is told in [methods.md](../explainers/methods.md).""",
     ),
 )
 NAMES = tuple(name for page in PAGES for name in page.names)
