@@ -50,8 +50,11 @@ def whole(space: Sequence[int]) -> Alignment:
     return Alignment(tuple(space), (1.0,) * axes, (0.0,) * axes, "composed")
 
 
-def align(model: nn.Module, x: Tensor, call: Call, role: str) -> tuple[Arrangement, Alignment]:
+def align(model: nn.Module, x: Tensor, call: Call, role: str, *, measure: bool = True) -> tuple[Arrangement, Alignment]:
     """How an activation is arranged and where its cells lie, for inputs like `x` (B, C, *space).
+
+    Args:
+        measure: where places cannot be composed, measure them in a few passes; else the field of view is shared out.
 
     Raises:
         ExplainError: the activation has no spatial axes.
@@ -71,6 +74,8 @@ def align(model: nn.Module, x: Tensor, call: Call, role: str) -> tuple[Arrangeme
             'choose a layer before pooling, or layer="auto".',
         )
     arrangement = Arrangement(guess, len(space))
+    if not measure:
+        return arrangement, of_axes(arrangement.axis_of, space, "assumed")
     return arrangement, _measured(model, x, call, role, arrangement)
 
 
