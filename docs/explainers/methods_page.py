@@ -61,7 +61,7 @@ SITUATIONS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ),
     (
         "A completeness that can be checked: attributions add up to the change of the score",
-        ("integrated_gradients", "lrp"),
+        ("integrated_gradients", "lrp", "fullgrad"),
         "fine grain on the input; the baseline is part of the answer",
     ),
     (
