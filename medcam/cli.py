@@ -187,7 +187,9 @@ def train(
     classes: Annotated[
         str | None, typer.Option(help='Classes that exclude each other: "healthy; opacity=mass+pneumonia".')
     ] = None,
-    multilabel: Annotated[str | None, typer.Option(help='Labels that may come together: "opacity,effusion".')] = None,
+    multilabel: Annotated[
+        str | None, typer.Option(help='Labels that may come together: "Mass, opacity=Infiltration+Pneumonia".')
+    ] = None,
     where: Annotated[
         list[str] | None, typer.Option(help="COLUMN=VALUE: only these rows of the manifest; repeat for several.")
     ] = None,
@@ -304,7 +306,9 @@ def evaluate(
     classes: Annotated[
         str | None, typer.Option(help='Classes that exclude each other: "healthy; opacity=mass+pneumonia".')
     ] = None,
-    multilabel: Annotated[str | None, typer.Option(help='Labels that may come together: "opacity,effusion".')] = None,
+    multilabel: Annotated[
+        str | None, typer.Option(help='Labels that may come together: "Mass, opacity=Infiltration+Pneumonia".')
+    ] = None,
     where: Annotated[
         list[str] | None, typer.Option(help="COLUMN=VALUE: only these rows of the manifest; repeat for several.")
     ] = None,

@@ -54,9 +54,11 @@ class Labelling(Record):
         return cls(tuple(members), "softmax", {name: tuple(values) for name, values in members.items()})
 
     @classmethod
-    def multilabel(cls, names: Sequence[str]) -> Self:
+    def multilabel(cls, members: Sequence[str] | Mapping[str, Sequence[str]]) -> Self:
         """Findings that do not exclude each other; a row without any of them is negative for all."""
-        return cls(tuple(names), "sigmoid", {name: (name,) for name in names})
+        if not isinstance(members, Mapping):
+            members = {name: (name,) for name in members}
+        return cls(tuple(members), "sigmoid", {name: tuple(values) for name, values in members.items()})
 
     @classmethod
     def parse(
@@ -74,7 +76,7 @@ class Labelling(Record):
             name: of the finding, where there is only one.
             positive, negative: "Infiltration, Pneumonia" against "No Finding".
             classes: "healthy; covid=covid19; pneumonia=bacterial_pneumonia+viral_pneumonia".
-            multilabel: "Effusion, Mass". With none of these, labels must be 0 or 1.
+            multilabel: "Mass, opacity=Infiltration+Pneumonia". With none of these, labels must be 0 or 1.
 
         Raises:
             UsageError: "bad-labelling".
@@ -82,13 +84,9 @@ class Labelling(Record):
         if sum(option is not None for option in (positive or negative, classes, multilabel)) > 1:
             raise UsageError("bad-labelling", "Say --positive and --negative, or --classes, or --multilabel: only one.")
         if classes is not None:
-            pairs = [part.partition("=") for part in _words(classes, ";")]
-            names = [left.strip() for left, _, _ in pairs]
-            if len(set(names)) < len(names):
-                raise UsageError("bad-labelling", "--classes names a class twice.")
-            return cls.classes({left.strip(): _words(right if sign else left, "+") for left, sign, right in pairs})
+            return cls.classes(_groups(classes, ";", "--classes names a class"))
         if multilabel is not None:
-            return cls.multilabel(_words(multilabel, ","))
+            return cls.multilabel(_groups(multilabel, ",", "--multilabel names a finding"))
         if positive is None and negative is None:
             return cls.binary(name, ONE, ZERO)
         if positive is None or negative is None:
@@ -125,3 +123,12 @@ class Labelling(Record):
 
 def _words(text: str, sign: str) -> tuple[str, ...]:
     return tuple(word for word in (part.strip() for part in text.split(sign)) if word)
+
+
+def _groups(text: str, between: str, what: str) -> dict[str, tuple[str, ...]]:
+    """The raw values of each name; of "covid=a+b" a and b, of a name alone that name."""
+    pairs = [part.partition("=") for part in _words(text, between)]
+    names = [left.strip() for left, _, _ in pairs]
+    if len(set(names)) < len(names):
+        raise UsageError("bad-labelling", f"{what} twice.")
+    return {left.strip(): _words(right if sign else left, "+") for left, sign, right in pairs}

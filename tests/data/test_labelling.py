@@ -85,3 +85,11 @@ def test_real_labels(shared_data: Path) -> None:
     targets = [LUNG.target(row.label) for row in rows]
     assert (targets.count((1.0,)), targets.count((0.0,)), targets.count(None)) == (476, 65, 598)
     LUNG.check(row.label for row in rows)
+
+
+def test_a_finding_of_several_may_have_several_raw_values() -> None:
+    several = Labelling.parse("", multilabel="Mass, opacity=Infiltration + Pneumonia")
+    assert several.names == ("Mass", "opacity")
+    assert several.target("Pneumonia|Mass") == (1.0, 1.0)
+    assert several.target("Infiltration") == (0.0, 1.0)
+    assert several.target("No Finding") == (0.0, 0.0)
