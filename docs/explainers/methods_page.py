@@ -55,6 +55,11 @@ SITUATIONS: tuple[tuple[str, tuple[str, ...], str], ...] = (
         "the same for all targets",
     ),
     (
+        "Which patterns does it tell apart, and what does each add",
+        ("feature_factorization",),
+        "a few concepts, each with its own map, in logits that add up to the evidence",
+    ),
+    (
         "A vision transformer",
         ("gradcam", "transformer_attribution", "legrad", "attention_rollout"),
         "Grad-CAM at a layer that still has a gradient is found by itself; rollout does not know the target",

@@ -134,7 +134,7 @@ def explain(
         arrangement, alignment = align(model, x, traced.call(tap.module, tap.call), tap.role)
         about_layer += [said] if said else []
         if alignment.how != "composed":
-            about_layer.append(f"the cells' places were {alignment.how}, they could not be composed")
+            about_layer.append(f"the cells' places could not be composed: {alignment}")
     if optimise:
         fast = optimised(model, x, methods, tap, traced, arrangement)
         model, x = fast.model, fast.input(x)
@@ -184,6 +184,7 @@ def explain(
             notes=(*notes, *([] if unlayered else about_layer), *resolved.notes, *found[one.name].notes),
             flags=_flags(evidence, one, spots),
             outliers=None if spots is None else spots.cells,
+            parts=found[one.name].parts,
         )
     return results if several else results[methods[0].name]
 

@@ -54,6 +54,8 @@ class Explained:
     """What the reader of the map of (sample, target) must know, e.g. that it is empty."""
     outliers: Tensor | None = None
     """(B, *grid): cells of a transformer's outlier tokens, which may be bright without a finding; see `repaired`."""
+    parts: Tensor | None = None
+    """(B, K, parts, *grid): what the evidence is the sum of, where a method can tell: concepts."""
 
     @property
     def method(self) -> str:
@@ -120,7 +122,8 @@ class Explained:
             said = f"{named(self.outliers[sample])} replaced by the median of the neighbours"
             for target in range(self.evidence.shape[1]):
                 flags[sample, target] = (*flags.get((sample, target), ()), said)
-        return replace(self, evidence=repaired(self.evidence, self.outliers), outliers=None, flags=flags)
+        evidence = repaired(self.evidence, self.outliers)
+        return replace(self, evidence=evidence, outliers=None, parts=None, flags=flags)
 
     def display_range(self, sample: int) -> tuple[float, float]:
         """Evidence shown as no colour and full colour: one range for all targets, slices and frames of a sample.

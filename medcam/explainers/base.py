@@ -111,6 +111,8 @@ class Located:
     notes: tuple[str, ...] = ()
     tap: Tap | None = None
     """What was looked at, where that is not the explained layer."""
+    parts: Tensor | None = None
+    """(B, K, parts, *grid): what the evidence is the sum of, where a method can tell."""
 
 
 class Method(ABC):
