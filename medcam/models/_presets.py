@@ -31,8 +31,8 @@ def preset(
         out_channels: logits.
         size: pixels per axis that the network will see; only transformers have to know.
         dropout: share of features dropped before the logits while training.
-        more: other arguments of the architecture; they replace the preset's own. `encoder` names the network that
-            looks at each frame or patch.
+        more: other arguments of the architecture; they replace the preset's own. `encoder` is the name of the network
+            that looks at each frame or patch, or its "name" with arguments of its own.
 
     Raises:
         UsageError: "unknown-network", with near names.
@@ -43,9 +43,11 @@ def preset(
     target, own = known[name]
     arguments = {**own, **more}
     general: dict[str, Any] = {"in_channels": in_channels, "out_channels": out_channels, "dropout": dropout}
-    if isinstance(arguments.get("encoder"), str):
+    if "encoder" in arguments:
         frame = size if size is None or isinstance(size, int) else size[-2:]
-        encoder = preset(arguments.pop("encoder"), spatial_dims=2, size=frame, **general)
+        stated = arguments.pop("encoder")
+        named = {"name": stated} if isinstance(stated, str) else dict(stated)
+        encoder = preset(named.pop("name"), spatial_dims=2, size=frame, **general, **named)
         return {"_target_": target, **arguments, "encoder": encoder}
     if "size" in own and size is not None:
         arguments["size"] = size if isinstance(size, int) else list(size)

@@ -5,11 +5,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from medcam.models._attention import GatedAttention, attended
-from medcam.models._classifier import Classifier
+from medcam.models._attention import Attending, attending, folded
 from medcam.models._pooling import pool
 
-PRESETS: dict[str, dict[str, Any]] = {"video_resnet18": {"encoder": "resnet18", "pooling": "attention"}}
+PRESETS: dict[str, dict[str, Any]] = {
+    "video_resnet18": {"encoder": "resnet18", "pooling": "attention"},
+    "video_mobilenet_v3_small": {"encoder": "mobilenet_v3_small", "pooling": "attention"},
+}
 
 
 class Video(nn.Module):
@@ -26,9 +28,7 @@ class Video(nn.Module):
         self.encoder = encoder
         self.pooling = pooling
         if pooling == "attention":
-            if not isinstance(encoder, Classifier):
-                raise ValueError(f"attention needs an encoder with a feature map, which {type(encoder).__name__} lacks")
-            self.attention = GatedAttention(encoder.features_count, attention_width)
+            self.attention = attending(encoder, attention_width).attention
 
     def forward(self, cine: torch.Tensor) -> torch.Tensor:
         """(B, C, T, H, W), any T, to logits (B, K)."""
@@ -39,16 +39,11 @@ class Video(nn.Module):
 
     def frames(self, cine: torch.Tensor) -> torch.Tensor:
         """(B, C, T, H, W) to the logits of each frame by itself (B, T, K)."""
-        logits: torch.Tensor = self.encoder(_images(cine))
+        logits: torch.Tensor = self.encoder(folded(cine))
         return logits.reshape(len(cine), cine.shape[2], -1)
 
     def attended(self, cine: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """With pooling "attention": (B, C, T, H, W) to logits (B, T, K) and weights (B, T) of the frames."""
-        assert isinstance(self.encoder, Classifier)
-        return attended(self.encoder, self.attention, _images(cine), len(cine))
-
-
-def _images(cine: torch.Tensor) -> torch.Tensor:
-    """(B, C, T, H, W) to (B * T, C, H, W)."""
-    batch, channels, time, height, width = cine.shape
-    return cine.transpose(1, 2).reshape(batch * time, channels, height, width)
+        halves = Attending.of(self)
+        assert halves is not None
+        return halves.bags(folded(cine), len(cine))

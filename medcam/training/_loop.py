@@ -15,8 +15,10 @@ from lightning.pytorch import LightningModule
 from torch import nn
 from torch.utils.data import DataLoader
 
+from medcam.data.bags import Bags, collate
 from medcam.errors import TrainingError
 from medcam.training._augmentation import augment_images
+from medcam.training._bagged import Drawn, Draws, answer
 from medcam.training._cases import case_auroc
 from medcam.training._rate import rate
 from medcam.training.balance import Batches
@@ -57,7 +59,8 @@ class Loop(LightningModule):
     def batches(self) -> Batches:
         """Of this process."""
         examples, settings = self.training_examples, self.settings
-        return Batches(
+        kind = Draws if isinstance(examples, Bags) else Batches
+        return kind(
             examples.targets,
             examples.patients,
             examples.labelling.head,
@@ -70,15 +73,22 @@ class Loop(LightningModule):
         )
 
     def train_dataloader(self) -> DataLoader[Any]:
-        return DataLoader(self.training_examples, batch_sampler=self.batches())  # type: ignore[arg-type]
+        examples: Any = self.training_examples
+        if isinstance(examples, Bags):
+            examples = Drawn(examples, self.settings.per_bag, self.settings.seed)
+        return DataLoader(examples, batch_sampler=self.batches(), collate_fn=collate)
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """Every process looks at an equally large part; at the end of a part some examples may come again."""
+        """Every process looks at an equally large part; at the end of a part some examples may come again.
+
+        Bags come whole and one by one, because some are large.
+        """
+        size = 1 if isinstance(self.validation_examples, Bags) else self.settings.batch
         count, processes = len(self.validation_examples), self.trainer.world_size
         each = -(-count // processes)
         own = [index % count for index in range(self.global_rank * each, (self.global_rank + 1) * each)]
-        batches = [own[first : first + self.settings.batch] for first in range(0, each, self.settings.batch)]
-        return DataLoader(self.validation_examples, batch_sampler=batches)  # type: ignore[arg-type]
+        batches = [own[first : first + size] for first in range(0, each, size)]
+        return DataLoader(self.validation_examples, batch_sampler=batches, collate_fn=collate)  # type: ignore[arg-type]
 
     # Training
 
@@ -103,7 +113,7 @@ class Loop(LightningModule):
         torch.manual_seed(dropout)
         with torch.autocast(self.device.type, enabled=False):  # places and spectra need every digit
             images = self._shown(batch["image"], torch.Generator().manual_seed(chance))
-        loss: torch.Tensor = self.loss(self.network(images).float(), batch["target"]).mean()
+        loss: torch.Tensor = self.loss(answer(self.network, images, batch).float(), batch["target"]).mean()
         if not bool(torch.isfinite(loss)):
             raise self._not_finite(f"The loss is not a number in epoch {self.current_epoch + 1}, step {step + 1}")
         self._losses.append(loss.detach())
@@ -134,7 +144,7 @@ class Loop(LightningModule):
 
     def validation_step(self, batch: Batch, step: int) -> None:
         with torch.autocast(self.device.type, enabled=False):  # as the network will be used
-            logits = self.network(batch["image"])  # (B, K)
+            logits = answer(self.network, batch["image"], batch)  # (B, K)
         self._told.append((batch["index"], logits, self.loss(logits, batch["target"])))
 
     def on_validation_epoch_end(self) -> None:

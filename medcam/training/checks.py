@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from medcam.data import leak
+from medcam.data.bags import collate
 from medcam.data.labelling import Labelling
 from medcam.errors import UsageError
 
@@ -27,7 +28,7 @@ class Examples(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        """{"image": (C, *space) float32 in [0, 1], "target": (K,), "index"}."""
+        """{"image": (C, *space) float32 in [0, 1], "target": (K,), "index"}; of bags see `data.bags.Bags`."""
 
 
 def check(training: Examples, validation: Examples) -> None:
@@ -89,7 +90,8 @@ def _classes(examples: Examples) -> list[tuple[str, npt.NDArray[np.bool_]]]:
 
 
 def _check_shapes(*sides: Examples) -> None:
-    shapes = {tuple(examples[index]["image"].shape) for examples in sides for index in (0, len(examples) - 1)}
+    ends = [collate([examples[index]])["image"] for examples in sides for index in (0, len(examples) - 1)]
+    shapes = {tuple(images.shape[1:]) for images in ends}
     if len({shape[0] for shape in shapes}) > 1:
         raise UsageError("mixed-colour", "Some images are grey and some in colour; give one kind or convert them.")
     if len(shapes) > 1:
@@ -102,19 +104,22 @@ def check_network(network: nn.Module, examples: Examples, sizes: Sequence[tuple[
     Raises:
         UsageError: "network-input" or "network-output".
     """
+    from medcam.training._bagged import answer
     from medcam.training.curriculum import low_frequencies
 
-    image, labels = examples[0]["image"][None], len(examples.labelling.names)
+    batch, labels = collate([examples[0]]), len(examples.labelling.names)
+    image = batch["image"]
     mode = network.training
     network.eval()
     try:
         for size in sizes:
             try:
                 with torch.no_grad():
-                    shape = tuple(network(low_frequencies(image, size)).shape)
+                    shape = tuple(answer(network, low_frequencies(image, size), batch).shape)
             except (RuntimeError, ValueError) as error:
                 raise UsageError(
-                    "network-input", f"The network does not take images of {_listed([(len(image[0]), *size)])}: {error}"
+                    "network-input",
+                    f"The network does not take images of {_listed([(image.shape[1], *size)])}: {error}",
                 ) from error
             if shape != (1, labels):
                 raise UsageError("network-output", f"The network gives {shape} for one image and {labels} label(s).")

@@ -29,7 +29,9 @@ class Settings(Record):
 
     epochs: int = 15
     batch: int = 16
-    """Images of one step, over all devices together."""
+    """Images of one step, or bags of them, over all devices together."""
+    per_bag: int = 32
+    """Of a bag, at most so many images in a step, drawn anew every epoch."""
     per_epoch: int | None = None
     """Images of one epoch; None is as many as there are."""
     rate: float = 1e-3
@@ -79,7 +81,7 @@ class Settings(Record):
             allowed, value = get_args(hints[field.name]), getattr(self, field.name)
             if hints[field.name] in (Alpha, Balance, Schedule, Keep, Unit, Precision, Strategy):
                 _check(value in allowed, field.name, value, f"one of {', '.join(map(str, allowed))}")
-        for name in ("epochs", "batch", "per_epoch", "patience", "devices"):
+        for name in ("epochs", "batch", "per_bag", "per_epoch", "patience", "devices"):
             value = getattr(self, name)
             _check(value is None or value >= 1, name, value, "at least 1")
         for name in ("rate", "clip"):

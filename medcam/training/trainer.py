@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from medcam import errors
+from medcam.data.bags import collate
 from medcam.errors import MedcamError, TrainingError, UsageError
 from medcam.progress import Progress
 from medcam.storage import lock, storage_errors
@@ -45,7 +46,7 @@ def fit(
     them on graphics cards; on CPUs each process normalises by its own share.
 
     Args:
-        network: images (B, C, *space) to logits (B, K).
+        network: images (B, C, *space) to logits (B, K); or one that attends, for examples that are bags.
         training: examples to learn from.
         validation: examples of other patients, which decide when to stop and which epoch is best.
         settings: everything else.
@@ -73,7 +74,7 @@ def fit(
 
 def _sizes(examples: Examples, settings: Settings) -> list[tuple[int, ...]]:
     """Of images along each axis of space, all that an epoch shows."""
-    full = tuple(examples[0]["image"].shape[1:])
+    full = tuple(collate([examples[0]])["image"].shape[2:])
     if settings.curriculum is None:
         return [full]
     return sorted({settings.curriculum.size(epoch, settings.epochs, full) for epoch in range(settings.epochs)})

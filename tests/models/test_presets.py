@@ -57,7 +57,7 @@ def test_what_is_asked_for_is_made(name: str) -> None:
             assert image.dropout.p == 0.25
             x = torch.zeros(1, 2, *[48] * axes)
             if hasattr(network, "encoder"):
-                x = torch.zeros(1, 2, 4, 48, 48) if name.startswith("video") else torch.zeros(1, 4, 2, 48, 48)
+                x = torch.zeros(1, 2, 4, 48, 48)
             assert network.eval()(x).shape == (1, 3)
 
 
@@ -69,6 +69,8 @@ def test_other_arguments_replace_the_preset_s() -> None:
     video = preset("video_resnet18", spatial_dims=3, in_channels=3, encoder="vit_small", size=(30, 96, 96))
     assert (video["encoder"]["spatial_dims"], video["encoder"]["in_channels"]) == (2, 3)
     assert (video["encoder"]["_target_"], video["encoder"]["size"]) == ("medcam.models.vit.ViT", [96, 96])
+    narrow = preset("mil_resnet18", encoder={"name": "resnet18", "widths": [8, 16]}, attention_width=4)
+    assert (narrow["encoder"]["widths"], narrow["attention_width"]) == ([8, 16], 4)
     with pytest.raises(ModelError, match="bundle-config"):
         build({"network_def": preset("resnet18", colour=3)})
 
