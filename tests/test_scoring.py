@@ -16,9 +16,10 @@ from medcam.pipeline import shelf
 from medcam.reliability import calibration, conformal, support
 from medcam.reliability.calibration import Calibration
 from medcam.reliability.conformal import Conformal
+from medcam.reliability.judging import TILES_DISTURBED
 from medcam.reliability.support import Examples, Support, features
 from medcam.reliability.thresholds import Threshold
-from medcam.scoring import TILES_DISTURBED, Scorer, choose_device, slide_grid
+from medcam.scoring import Scorer, choose_device, slide_grid
 from medcam.study import Identifiers, Pixels, Series
 from medcam.transforms import Prepared
 from tests.stand_ins import PIPELINES, save_stand_in
@@ -215,7 +216,7 @@ def test_of_a_softmax_the_temperature_reaches_the_disturbed_scores(tmp_path):
     with torch.no_grad():
         bundle.model.head.map.weight[:] = torch.tensor([20.0, 200.0, 90.0]).reshape(3, 1, 1, 1)
     model = Scorer(replace(shelf().load("chest_xray_opacity"), uncertainty="augmentation"), tmp_path, "cpu", 4, False)
-    model._bundle = bundle
+    model._bundle = model._judge.bundle = bundle
     x = torch.full((1, 1, 256, 256), 0.2)
     x[..., 60:140, 60:140] = 0.95
     (found,) = model.answers([Prepared(x, (Grid.plane((256, 256)),), ())])
@@ -223,8 +224,8 @@ def test_of_a_softmax_the_temperature_reaches_the_disturbed_scores(tmp_path):
         z = bundle.model(x)[0].numpy()
     assert found.prediction.score == pytest.approx(softmax(0.2 * z)[1], abs=1e-5)
     assert found.uncertainty.scores["contrast up"] != pytest.approx(found.prediction.score, abs=1e-4)
-    explained = model._explain(x, [Grid.plane((256, 256))])
-    spread = model._disturbance.spread(bundle.model, explained)[0]
+    explained = model._judge.explain(x, 1, [Grid.plane((256, 256))])
+    (spread,) = model._judge.spreads(explained)
     expected = softmax(0.2 * spread.outputs, axis=1)[:, 1]
     assert list(found.uncertainty.scores.values()) == pytest.approx(expected.tolist(), abs=1e-6)
 

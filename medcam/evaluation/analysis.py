@@ -41,7 +41,7 @@ def label_results(
         single: decisions about images, if they are others.
     """
     flagged = decisions.flagged(cases)
-    patients = _by_patient(cases, decisions)
+    patients = _by_patient(cases)
     single = single or decisions
     images = single.apply(images) if len(images) != len(cases) else cases
     results = []
@@ -82,10 +82,10 @@ def again(bootstrap: Bootstrap, scored: Scored) -> Bootstrap:
     return Bootstrap(scored.patients, draws=bootstrap.draws, seed=bootstrap.seed)
 
 
-def _by_patient(cases: Scored, decisions: Decisions) -> Scored | None:
+def _by_patient(cases: Scored) -> Scored | None:
     """A row per patient, if that is something else; None too where a patient has cases of several classes."""
     try:
-        patients = aggregate(cases, "mean probability" if decisions.exclusive else "max", by="patient")
+        patients = aggregate(cases, "mean probability" if cases.head == "softmax" else "max", by="patient")
     except UsageError:
         return None
     return patients if len(patients) < len(cases) else None
@@ -100,31 +100,27 @@ def doubts(
         scored: rows with calibrated probabilities.
         decisions: what is decided.
         bootstrap: draws of the rows' patients.
-        confidences: by name, (N, K), or (N, 1) of exclusive classes. By default the score's own.
+        confidences: by name, (N, K). By default the score's own.
     """
     right = correct(scored, decisions)
-    questions = ("class",) if decisions.exclusive else scored.labels
     confidences = own_confidence(scored, decisions) if confidences is None else confidences
     return [
-        doubt(name, question, values[:, column], right[:, column], bootstrap)
+        doubt(name, label, values[:, k], right[:, k], bootstrap)
         for name, values in confidences.items()
-        for column, question in enumerate(questions)
+        for k, label in enumerate(scored.labels)
     ]
 
 
 def own_confidence(scored: Scored, decisions: Decisions) -> dict[str, Values]:
-    """By name, (N, K) distance from each threshold in logits; of exclusive classes (N, 1) the highest probability."""
-    if decisions.exclusive:
-        return {"probability": scored.probabilities.max(axis=1, keepdims=True)}
+    """By name, (N, K) distance from each threshold in logits."""
     return {"distance from threshold": distance_from_threshold(scored.probabilities, np.array(decisions.thresholds))}
 
 
 def correct(scored: Scored, decisions: Decisions) -> npt.NDArray[np.bool_]:
-    """(N, K) whether each decision is right, or (N, 1) of exclusive classes."""
+    """(N, K) whether each decision is right."""
     absent: npt.NDArray[np.bool_] = scored.targets <= 0.5
     agrees: npt.NDArray[np.bool_] = np.logical_xor(decisions.flagged(scored), absent)
-    together: npt.NDArray[np.bool_] = np.asarray(agrees.all(axis=1, keepdims=True))
-    return together if decisions.exclusive else agrees
+    return agrees
 
 
 def comparisons(

@@ -89,7 +89,10 @@ def answers(bundle: Bundle, manifest: Manifest, meant: Labelling, options: Optio
     rule = options.rule or POOLING.get(card.pooling, card.pooling)
     single = Decisions.of(bundle, meant.names)
     if rule == VOTE:  # of decisions, so that calibration comes before it
-        cases, decisions = aggregate(single.apply(scored), rule, options.by, single.thresholds), single.voted()
+        cases, decisions = (
+            aggregate(single.apply(scored), rule, options.by, single.thresholds),
+            single.voted(scored.head == "softmax"),
+        )
     else:
         cases, decisions = single.apply(aggregate(scored, rule, options.by)), single
     return Answers(bundle, decisions, single, manifest, images, left_out, scored, cases, rule, options.by)

@@ -139,7 +139,9 @@ def _figures(seen: Answers, told: Cohort, options: Options, progress: Progress) 
         seed=options.seed,
         caveats=tuple(caveats(model, told, left_out, results, calibrated, options.by)),
         labels=tuple(results),
-        overall=overall(cases.targets, cases.probabilities, decisions.flagged(cases), bootstrap),
+        overall=overall(
+            cases.targets, cases.probabilities, decisions.flagged(cases), bootstrap, exclusive=cases.head == "softmax"
+        ),
         doubts=(*analysis.doubts(cases, decisions, bootstrap), *_disturbed(seen, options, progress)),
         coverage=tuple(coverage(conformal, cases)) if conformal is not None and whole else (),
         worst=shown.cases,
@@ -160,7 +162,7 @@ def _disturbed(seen: Answers, options: Options, progress: Progress) -> list[Doub
     confidences = {} if alone else analysis.own_confidence(rows, seen.single)
     for method in options.uncertainty:
         stage = progress.stage(f"uncertainty by {method}")
-        spread = deviations(seen.bundle, seen.images, seen.scored, method, seed=options.seed, progress=stage)
+        spread = deviations(seen.bundle, seen.images, method, seed=options.seed, progress=stage)
         confidences[method] = one_minus_two_sigma(spread)
     found = analysis.doubts(rows, seen.single, bootstrap, confidences)
     return found if alone else [replace(one, what=f"{one.what}, single images or frames") for one in found]

@@ -74,7 +74,7 @@ class WorstCase(Record):
     label: str
     """What the case was scored for."""
     kind: str
-    """"missed", "false alarm", or "taken for ..."."""
+    """"missed" or "false alarm"."""
     line: str
     """Of the manifest, where the case's picture is from."""
     part: int

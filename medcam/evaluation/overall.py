@@ -23,19 +23,23 @@ class Overall(Record):
     labels: int
     """How many labels these are means of."""
     classes: Mapping[str, Estimate]
-    """Of exclusive classes: "accuracy", "balanced_accuracy" (mean sensitivity of the classes that are there), "mcc"
-    (Gorodkin 2004). Empty where labels do not exclude each other."""
+    """Of exclusive classes, each case taken for its most probable one: "accuracy", "balanced_accuracy" (mean
+    sensitivity of the classes that are there), "mcc" (Gorodkin 2004). Empty where labels do not exclude each other."""
     confusion: tuple[tuple[int, ...], ...]
     """[true][predicted], cases; empty as above."""
 
 
-def overall(targets: Values, scores: Values, flagged: npt.NDArray[np.bool_], bootstrap: Bootstrap) -> Overall:
+def overall(
+    targets: Values, scores: Values, flagged: npt.NDArray[np.bool_], bootstrap: Bootstrap, *, exclusive: bool = False
+) -> Overall:
     """Means over labels.
 
     Args:
         targets, scores: (N, K).
-        flagged: (N, K) decisions; where each row has exactly one, as with a softmax, labels count as exclusive classes.
+        flagged: (N, K) decisions, label by label.
         bootstrap: draws of the N rows' patients.
+        exclusive: labels exclude each other, as those of a softmax: who is taken for whom is told by the highest score,
+            which is no decision of screening.
     """
     sick = targets > 0.5
     usable = [k for k in range(sick.shape[1]) if sick[:, k].any() and not sick[:, k].all()]
@@ -45,11 +49,10 @@ def overall(targets: Values, scores: Values, flagged: npt.NDArray[np.bool_], boo
         measures["auroc"] = _mean([one.auroc for one in ranked])
         measures["average_precision"] = _mean([one.average_precision for one in ranked])
         measures |= {name: _mean([_ratio(name, sick[:, k], flagged[:, k]) for k in usable]) for name in MACRO}
-    exclusive = flagged.shape[1] > 1 and bool((flagged.sum(axis=1) == 1).all() and (sick.sum(axis=1) == 1).all())
     classes: dict[str, Measure] = {}
     table: tuple[tuple[int, ...], ...] = ()
     if exclusive:
-        true, predicted = sick.argmax(axis=1), flagged.argmax(axis=1)
+        true, predicted = sick.argmax(axis=1), scores.argmax(axis=1)
         classes = class_measures(true, predicted, sick.shape[1])
         cells = confusion(true, predicted, sick.shape[1], np.ones((1, len(sick))))[0]
         table = tuple(tuple(int(cell) for cell in row) for row in cells)

@@ -1,10 +1,8 @@
 """A bundle at work on the images of a manifest: logits, and how far its scores move when they are disturbed."""
 
 from collections.abc import Iterator
-from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -13,10 +11,9 @@ from medcam.data.labelling import Labelling
 from medcam.data.manifest import Manifest
 from medcam.errors import ModelError
 from medcam.evaluation.table import Scored, Values
-from medcam.explainers import explain
 from medcam.models import Bundle
 from medcam.progress import Tick
-from medcam.uncertainty import SHELF
+from medcam.reliability.judging import Judge
 
 LINE = "line"
 """The column of `Scored` that says where a row stands in the manifest."""
@@ -97,48 +94,37 @@ def other_labels(bundle: Bundle, labelling: Labelling) -> ModelError:
 def deviations(
     bundle: Bundle,
     images: Images,
-    scored: Scored,
     method: str,
     batch_size: int = 16,
     seed: int = 0,
     progress: Tick | None = None,
 ) -> Values:
-    """(N, K) standard deviation of each score over the disturbances; (N, 1) of a softmax, of the class it predicts.
+    """(N, K) standard deviation of each score, calibrated as screening calibrates it, over the disturbances.
 
     Args:
         bundle: what is disturbed, or its images.
         images: as for `score`.
-        scored: what `score` said about them.
         method: a member of the uncertainty shelf.
         batch_size: examples that are disturbed together.
         seed: of what is random.
-        progress: called with (scores done, scores in all).
+        progress: called with (examples done, examples in all).
 
     Raises:
         ExplainError: the model has nothing that can be disturbed this way.
     """
-    disturbance, everyone = SHELF.load(method)(), np.arange(len(images))
-    chosen = outputs(bundle, images.labelling)
-    softmax = bundle.card.head == "softmax"
-    found = np.zeros((len(images), 1 if softmax else len(chosen)))
-    done = 0
-    for column, label in enumerate(chosen):
-        rows = everyone[scored.predicted == column] if softmax else everyone
-        start = 0
-        for x in _batches(bundle, images, batch_size, rows):
-            told = explain(bundle.model, x, targets=partial(bundle.odds, label=label), layer=bundle.card.layer)
-            spreads = disturbance.spread(bundle.model, told, seed=seed)
-            at = rows[start : start + len(x)]
-            found[at, 0 if softmax else column] = [spread.uncertainty.score_sd or 0.0 for spread in spreads]
-            start, done = start + len(x), done + len(x)
-            if progress is not None:
-                progress(done, found.size)
-    return found
+    judge, chosen = Judge(bundle, method), outputs(bundle, images.labelling)
+    found: list[list[float]] = []
+    for x in _batches(bundle, images, batch_size):
+        spreads = judge.spreads(judge.explain(x, chosen[0]), seed)
+        found += [[judge.doubt([spread], label).score_sd or 0.0 for label in chosen] for spread in spreads]
+        if progress is not None:
+            progress(len(found), len(images))
+    return np.array(found)
 
 
-def _batches(bundle: Bundle, images: Images, size: int, rows: npt.NDArray[np.intp] | None = None) -> Iterator[Tensor]:
-    """(B, C, *space) of all rows or of some, on the network's device."""
+def _batches(bundle: Bundle, images: Images, size: int) -> Iterator[Tensor]:
+    """(B, C, *space) in turns, on the network's device."""
     device = next(bundle.model.parameters()).device
-    wanted = range(len(images)) if rows is None else rows.tolist()
-    for start in range(0, len(wanted), size):
-        yield torch.stack([images[row]["image"] for row in wanted[start : start + size]]).to(device)
+    for start in range(0, len(images), size):
+        rows = range(start, min(start + size, len(images)))
+        yield torch.stack([images[row]["image"] for row in rows]).to(device)

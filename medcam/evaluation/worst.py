@@ -47,17 +47,8 @@ class Pictures:
 
 
 def pick(cases: Scored, decisions: Decisions, most: int) -> list[Picked]:
-    """The errors farthest from the threshold: up to `most` missed and `most` false alarms of each label, one a patient.
-
-    Of exclusive classes up to twice as many, by the probability of the class each was taken for.
-    """
+    """The errors farthest from the threshold: up to `most` of each kind and label, one a patient."""
     flagged, true = decisions.flagged(cases), cases.targets > 0.5
-    if decisions.exclusive:
-        taken = cases.predicted
-        wrong = np.flatnonzero(~true[np.arange(len(cases)), taken])
-        worst = wrong[np.argsort(-cases.probabilities[wrong, taken[wrong]], kind="stable")]
-        chosen = _one_per_patient(cases, worst, 2 * most)
-        return [Picked(i, int(taken[i]), f"taken for {cases.labels[taken[i]]}") for i in chosen]
     picked = []
     for k in range(len(cases.labels)):
         scores = cases.probabilities[:, k]

@@ -58,11 +58,11 @@ class Bundle:
         others = [index for index in range(output.shape[1]) if index != label]
         return output[:, label] - output[:, others].logsumexp(1)  # against all others together
 
-    def pooled(self, odds: torch.Tensor) -> torch.Tensor:
-        """One logit of a series from those of its parts (B,), as the card says."""
-        from medcam.models._pooling import pool
+    def pooled(self, output: torch.Tensor) -> torch.Tensor:
+        """Logits (K,) of a series from the raw output (B, K) for its parts, pooled as the card says."""
+        from medcam.models._pooling import of_series
 
-        return pool(odds, self.card.pooling, (0,)) if len(odds) > 1 else odds[0]
+        return of_series(output, self.card.head, self.card.pooling)
 
     def prediction(self, output: torch.Tensor, label: int = 0) -> Prediction:
         """The network's raw output for one series as a score.
@@ -79,16 +79,15 @@ class Bundle:
         logits = output.detach().double().cpu()
         if not bool(logits.isfinite().all()):
             raise ModelError("not-finite", "The network gave NaN or infinity; the weights or the input are damaged.")
-        odds = self.odds(logits, label)
-        several = len(odds) > 1
-        logit = self.pooled(odds)
+        several = len(logits) > 1
+        logit = self.odds(self.pooled(logits)[None], label)[0]
         return Prediction(
             finding=self.card.labels[label],
             score=float(logit.sigmoid()),
             logit=float(logit),
             threshold=self.card.threshold,
             threshold_origin=self.card.threshold_origin,
-            part_scores=tuple(odds.sigmoid().tolist()) if several else (),
+            part_scores=tuple(self.odds(logits, label).sigmoid().tolist()) if several else (),
             pooling=self.card.pooling if several else "",
         )
 

@@ -30,3 +30,13 @@ def pool(logits: torch.Tensor, how: str, dims: tuple[int, ...], sharpness: float
         parts = math.prod(logits.shape[dim] for dim in dims)
         return (torch.logsumexp(sharpness * logits, dims) - math.log(parts)) / sharpness
     raise ValueError(f"there is no pooling {how!r}: it is one of {', '.join(POOLINGS)}")
+
+
+def of_series(output: torch.Tensor, head: str, how: str) -> torch.Tensor:
+    """Logits (K,) of a series from the output (B, K) for its parts; of a single part they are its own.
+
+    Of a softmax the logarithms of the probabilities are pooled, because its logits mean nothing but to each other.
+    """
+    if len(output) == 1:
+        return output[0]
+    return pool(output.log_softmax(1) if head == "softmax" else output, how, (0,))

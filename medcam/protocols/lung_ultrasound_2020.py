@@ -144,7 +144,7 @@ same picture, on both sides; the difference is what such a split would have clai
 def _figures(scored: Scored) -> tuple[str, ...]:
     predicted = np.eye(len(scored.labels), dtype=bool)[scored.probabilities.argmax(axis=1)]
     draws = Bootstrap(scored.patients)
-    classes = overall(scored.targets, scored.probabilities, predicted, draws).classes
+    classes = overall(scored.targets, scored.probabilities, predicted, draws, exclusive=True).classes
     covid = performance(
         "covid", scored.targets[:, 0], scored.probabilities[:, 0], scored.patients, 0.5, "most probable class",
         flagged=predicted[:, 0], bootstrap=draws,

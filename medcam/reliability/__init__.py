@@ -1,4 +1,4 @@
-"""What a score is worth, learned on calibration patients and kept in the bundle: numpy only, torch is not imported.
+"""What a score is worth, learned on calibration patients and kept in the bundle: numpy, but for judging.
 
 calibration.py        logits to probabilities (Platt, temperature), and back to another prevalence
 calibration_error.py  how far probabilities are from frequencies: ECE, Brier, NLL, bins of a reliability plot
@@ -11,4 +11,5 @@ support.py            nearest training cases, and what is unlike all of them
 maps.py               whether heat maps of several networks or passes agree
 evidential.py         evidence and vacuity of a network that was trained for them
 apply.py              all of it, read from a bundle and applied to one prediction
+judging.py            a bundle's network with all of it: the one way to a score, its doubt and a decision (needs torch)
 """

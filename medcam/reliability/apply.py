@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -25,30 +25,33 @@ CALIBRATED = "calibrated probability"
 
 @dataclass(frozen=True)
 class Reliability:
-    """Any of the three parts; a part that is not there changes nothing."""
+    """The rule by which a bundle decides, and any of three parts; a part that is not there changes nothing."""
 
     head: Head
     calibration: Calibration | None = None
     conformal: Conformal | None = None
     support: Support | None = None
+    threshold: float = 0.5
+    """Of the card: of every label whose calibration has none of its own."""
+    threshold_origin: str = ""
 
     @classmethod
-    def of(cls, bundle: "Bundle") -> Self | None:
-        """What the bundle holds; None where it holds none of it.
+    def of(cls, bundle: "Bundle") -> Self:
+        """What the bundle holds.
 
         Raises:
             ModelError: "bundle-reliability", a blob is damaged or made for other labels.
         """
-        found = {name: bundle.blob(name) for name in (calibration.BLOB, conformal.BLOB, support.BLOB)}
-        if not any(found.values()):
-            return None
-        labels, (scale, sets, cases) = len(bundle.card.labels), found.values()
+        scale, sets, cases = (bundle.blob(name) for name in (calibration.BLOB, conformal.BLOB, support.BLOB))
+        labels = len(bundle.card.labels)
         try:
             whole = cls(
                 head=bundle.card.head,
                 calibration=None if scale is None else Calibration.from_bytes(scale),
                 conformal=None if sets is None else Conformal.from_bytes(sets),
                 support=None if cases is None else Support.from_bytes(cases),
+                threshold=bundle.card.threshold,
+                threshold_origin=bundle.card.threshold_origin,
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError("bundle-reliability", f"{bundle.folder} is damaged ({error}); make it anew.") from error
@@ -65,6 +68,13 @@ class Reliability:
     def probability(self, logits: npt.ArrayLike) -> Values:
         """(..., K) logits to (..., K) scores in [0, 1], calibrated where the bundle can."""
         return self.calibration.probability(logits) if self.calibration else probabilities(logits, self.head)
+
+    def cut(self, label: int) -> tuple[float, str]:
+        """The threshold of a label's score and where it came from; of a softmax too each label has its own."""
+        if self.calibration is None or not self.calibration.thresholds:
+            return self.threshold, self.threshold_origin
+        own = self.calibration.thresholds[label]
+        return own.value, own.origin
 
     def judged(
         self,
@@ -88,7 +98,15 @@ class Reliability:
         """
         probability = self.probability(logits)
         if self.calibration is not None:
-            prediction = replace(prediction, score=float(probability[label]), **self._cut(self.calibration, label))
+            threshold, origin = self.cut(label)
+            name = CALIBRATED if self.calibration.fitted(label) else prediction.score_name
+            prediction = replace(
+                prediction,
+                score=float(probability[label]),
+                score_name=name,
+                threshold=threshold,
+                threshold_origin=origin,
+            )
             if prediction.part_scores and parts is not None:
                 prediction = replace(prediction, part_scores=tuple(self.probability(parts)[:, label].tolist()))
         if self.conformal is not None:
@@ -97,15 +115,6 @@ class Reliability:
             judged = self.support.judge(feature, float(probability[label]), label, patient=patient)
             prediction = replace(prediction, support=judged)
         return prediction
-
-    @staticmethod
-    def _cut(calibrated: Calibration, label: int) -> dict[str, Any]:
-        """Threshold and words on the calibrated scale."""
-        words: dict[str, Any] = {"score_name": CALIBRATED} if calibrated.fitted(label) else {}
-        if calibrated.thresholds:
-            cut = calibrated.thresholds[label]
-            words |= {"threshold": cut.value, "threshold_origin": cut.origin}
-        return words
 
 
 def uncertainty(

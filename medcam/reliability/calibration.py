@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, Self
+from typing import Literal, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ from medcam.record import Record
 from medcam.reliability.thresholds import Threshold
 
 Values = npt.NDArray[np.float64]
+T = TypeVar("T")
 Head = Literal["single-logit", "sigmoid", "softmax"]
 
 BLOB = "configs/calibration.json"
@@ -46,6 +47,20 @@ class Calibration(Record):
     def fitted(self, label: int) -> bool:
         """Whether there was anything to learn about this label."""
         return 0 < self.prior[label] < 1
+
+    def of(self, labels: Sequence[int]) -> Self:
+        """Of some labels, by number, in that order; of a softmax all of them are needed."""
+
+        def chosen(values: tuple[T, ...]) -> tuple[T, ...]:
+            return tuple(values[k] for k in labels) if values else ()
+
+        return replace(
+            self,
+            scale=chosen(self.scale),
+            offset=chosen(self.offset),
+            prior=chosen(self.prior),
+            thresholds=chosen(self.thresholds),
+        )
 
     def probability(self, logits: npt.ArrayLike) -> Values:
         """(..., K) logits to (..., K) probabilities."""

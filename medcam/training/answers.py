@@ -13,7 +13,7 @@ from torch import nn
 from medcam.data.images import Images
 from medcam.evaluation.subgroups import ATTRIBUTES
 from medcam.evaluation.table import Scored, log_probability
-from medcam.models._pooling import pool
+from medcam.models._pooling import of_series
 from medcam.progress import Tick
 from medcam.reliability.calibration import Calibration
 from medcam.reliability.support import Examples, features
@@ -60,8 +60,7 @@ def ask(network: nn.Module, layer: str, images: Images, plan: Plan, pooling: str
     for done, x, sizes in _inputs(images, groups, plan.parts == "frames", batch):
         z, h, named = features(network, (part.to(device) for part in x.split(batch)), layer)
         for rows in np.split(np.arange(len(z)), np.cumsum(sizes)[:-1]):
-            tiles = torch.from_numpy(z[rows])  # (n, K), n > 1 of a slide
-            logits.append((pool(tiles, pooling, (0,)) if len(tiles) > 1 else tiles[0]).numpy())
+            logits.append(of_series(torch.from_numpy(z[rows]), plan.labelling.head, pooling).numpy())
             seen.append(
                 h[rows[log_probability(z[rows].astype(np.float64), plan.labelling.head)[:, plan.label].argmax()]]
             )

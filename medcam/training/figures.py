@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -82,13 +82,14 @@ def figures(test: Answers, learned: Learned, salt: str) -> Figures:
         groups += subgroups(name, true, score, flagged[:, k], cases.patients, cases.columns, draws)
         before.append(calibrated(name, true, raw.probabilities[:, k], cases.patients, draws))
         after.append(calibrated(name, true, score, cases.patients, draws))
-    together = replace(decisions, exclusive=cases.head == "softmax").flagged(cases)
     return Figures(
         cases=len(cases),
         series=len(test.scored),
         patients=draws.patients,
         labels=tuple(one(cases, k, decisions, draws) for k in range(len(cases.labels))),
-        overall=overall(cases.targets, cases.probabilities, together, draws) if len(cases.labels) > 1 else None,
+        overall=overall(cases.targets, cases.probabilities, flagged, draws, exclusive=cases.head == "softmax")
+        if len(cases.labels) > 1
+        else None,
         uncalibrated=tuple(before),
         calibrated=tuple(after),
         coverage=tuple(coverage(learned.conformal, cases)),
@@ -107,7 +108,7 @@ def decisions_of(learned: Learned) -> Decisions:
     """What screening will decide: each label has its threshold, classes that exclude each other too."""
     cuts = learned.calibration.thresholds
     values, origins = tuple(cut.value for cut in cuts), tuple(cut.origin for cut in cuts)
-    return Decisions(values, origins, CALIBRATED, learned.calibration, exclusive=False)
+    return Decisions(values, origins, CALIBRATED, learned.calibration)
 
 
 def _novel(test: Answers, learned: Learned) -> float:

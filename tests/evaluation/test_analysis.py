@@ -4,11 +4,12 @@ import re
 
 import numpy as np
 import pytest
+from scipy.special import logit
 
 from medcam.evaluation import analysis, figures
 from medcam.evaluation.aggregation import aggregate
 from medcam.evaluation.bootstrap import Bootstrap, Estimate
-from medcam.evaluation.decisions import ARGMAX, Decisions
+from medcam.evaluation.decisions import Decisions
 from medcam.evaluation.table import Scored
 from medcam.reliability.calibration import Calibration
 
@@ -22,7 +23,7 @@ def two_labels(patients=80) -> Scored:
     return Scored.of(logits, targets, names, ["a", "b $x^$"], "sigmoid", columns={"sex": sex})
 
 
-PLAIN = Decisions((0.5, 0.3), ("by hand", "by another hand"), "score", None, False)
+PLAIN = Decisions((0.5, 0.3), ("by hand", "by another hand"), "score", None)
 
 
 def test_each_label_has_its_own_threshold_and_patients_count_by_their_highest() -> None:
@@ -60,22 +61,23 @@ def test_doubt_is_the_distance_from_each_threshold_and_right_is_agreeing_with_th
     assert one.referring[-1].risk < one.referring[0].risk
 
 
-def test_exclusive_classes_are_right_as_a_whole() -> None:
+def test_classes_that_exclude_each_other_are_decided_one_by_one_as_screening_does() -> None:
     p = np.array([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7], [0.4, 0.35, 0.25]])
     cases = Scored.of(np.log(p), np.eye(3)[[0, 1, 2]], ["x", "y", "z"], "abc", "softmax")
-    decide = Decisions((0.5,) * 3, (ARGMAX,) * 3, "score", None, True)
-    assert decide.flagged(cases).tolist() == np.eye(3, dtype=bool)[[0, 2, 0]].tolist()
-    assert analysis.correct(cases, decide)[:, 0].tolist() == [True, False, False]
-    (doubt,) = analysis.doubts(cases, decide, Bootstrap(cases.patients, draws=200))
-    assert doubt.what == "class"
-    assert doubt.confidence_right == pytest.approx(0.5)
-    assert doubt.confidence_wrong == pytest.approx(0.55)
+    decide = Decisions((0.45, 0.3, 0.6), ("",) * 3, "score", None)
+    assert decide.flagged(cases).tolist() == [[True, True, False], [False, False, True], [False, True, False]]
+    assert analysis.correct(cases, decide).tolist() == [[True, False, True], [True, False, False], [True, False, False]]
+    first, _, third = analysis.doubts(cases, decide, Bootstrap(cases.patients, draws=200))
+    assert (first.what, first.errors, third.errors) == ("a", 0, 2)
+    odds = [abs(logit(p) - logit(0.6)) for p in (0.2, 0.7, 0.25)]
+    assert third.confidence_right == pytest.approx(odds[0])
+    assert third.confidence_wrong == pytest.approx((odds[1] + odds[2]) / 2)
 
 
 def test_calibration_changes_probabilities_not_logits() -> None:
     cases = two_labels()
     learned = Calibration("sigmoid", (2.0, 1.0), (0.0, -1.0), (0.5, 0.5), 10, 10)
-    known = Decisions((0.5, 0.3), ("", ""), "calibrated probability", learned, False).apply(cases)
+    known = Decisions((0.5, 0.3), ("", ""), "calibrated probability", learned).apply(cases)
     assert np.allclose(known.probabilities[:, 0], 1 / (1 + np.exp(-2 * cases.logits[:, 0])))
     assert np.allclose(known.probabilities[:, 1], 1 / (1 + np.exp(1 - cases.logits[:, 1])))
     assert np.array_equal(known.logits, cases.logits)

@@ -286,11 +286,15 @@ def test_three_classes(manifest, tmp_path) -> None:
     # all that is not bright is "mass", the first of two equal logits
     assert found.overall.confusion == ((22, 1, 0), (0, 1, 0), (2, 22, 0))
     assert found.overall.classes["accuracy"].value == pytest.approx(23 / 48)
-    surest = Scored.read(tmp_path / "out" / "predictions.csv", "softmax")
-    wrong = surest.probabilities.max(axis=1)[surest.predicted != surest.targets.argmax(axis=1)]
-    assert [one.kind for one in found.worst] == ["taken for mass"] * 2
-    assert [one.score for one in found.worst] == pytest.approx(sorted(wrong, reverse=True)[:2])
-    assert "taken for" in (tmp_path / "out" / "report.html").read_text()
+    told = Scored.read(tmp_path / "out" / "predictions.csv", "softmax")
+    for k, name in enumerate(labels):  # decided by the card's threshold, which two classes at 0.5 or none may reach
+        flagged = np.array([cell == "1" for cell in told.columns[f"flagged {name}"]])
+        assert np.array_equal(flagged, told.probabilities[:, k] >= 0.5)
+        assert found.labels[k].performance.tp == (flagged & (told.targets[:, k] == 1)).sum()
+    healthy = told.probabilities[:, 2][told.targets[:, 2] == 1]
+    missed = next(one for one in found.worst if one.label == "healthy")
+    assert (missed.kind, missed.score) == ("missed", pytest.approx(healthy.min()))
+    assert "most probable class" in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_frames_of_a_cine_are_scored_and_pooled(tmp_path) -> None:

@@ -36,7 +36,7 @@ def test_macro_figures_are_means_over_labels() -> None:
 def test_three_classes_by_hand() -> None:
     targets = np.eye(3)[[0, 0, 1, 2, 2, 2]]
     scores = np.eye(3)[[0, 1, 1, 2, 2, 0]] * 0.8 + 0.1
-    found = overall(targets, scores, scores > 0.5, Bootstrap(list("abcdef"), draws=200))
+    found = overall(targets, scores, scores > 0.5, Bootstrap(list("abcdef"), draws=200), exclusive=True)
     assert found.confusion == ((1, 1, 0), (0, 1, 0), (1, 0, 2))
     assert found.classes["accuracy"].value == pytest.approx(4 / 6)
     assert found.classes["balanced_accuracy"].value == pytest.approx((1 / 2 + 1 + 2 / 3) / 3)

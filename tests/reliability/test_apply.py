@@ -39,7 +39,10 @@ def saved(folder, **blobs):
 
 
 def test_a_bundle_without_blobs_has_none_of_it(tmp_path):
-    assert Reliability.of(saved(tmp_path / "plain")) is None
+    found = Reliability.of(saved(tmp_path / "plain"))
+    assert (found.calibration, found.conformal, found.support) == (None, None, None)
+    assert found.judged(PLAIN, [2.0], 0) == PLAIN
+    assert found.cut(0) == (0.5, "set by hand")
 
 
 def test_score_threshold_set_and_support_are_on_the_calibrated_scale(tmp_path):
