@@ -174,7 +174,13 @@ def train(
     out: Annotated[
         Path, typer.Option("--out", help="The bundle to make. The same command again goes on after a stop.")
     ],
-    model: Annotated[str, typer.Option(help="The network; see medcam list models.")] = "resnet18",
+    model: Annotated[
+        str,
+        typer.Option(
+            help="The network; see medcam list models. With video_... a whole cine has one label and with mil_... a "
+            "whole exam of patches or slides (column exam), and attention says which frames or tiles it comes from."
+        ),
+    ] = "resnet18",
     size: Annotated[
         str | None, typer.Option(help="Pixels per axis, e.g. 160 or 160x192. Default: the pipeline's own.")
     ] = None,
@@ -203,7 +209,15 @@ def train(
     patience: Annotated[
         int, typer.Option(help="Stop after so many epochs without a better validation AUROC; 0 never.", min=0)
     ] = 5,
-    batch_size: Annotated[int, typer.Option(help="Images of one step, over all devices.", min=1)] = 16,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            help="Images of one step, over all devices: 16; of video_... and mil_... cines or exams: 4.", min=1
+        ),
+    ] = None,
+    per_bag: Annotated[
+        int, typer.Option(help="Frames of a cine, or tiles of an exam, in a step: drawn anew every epoch.", min=1)
+    ] = 32,
     learning_rate: Annotated[float, typer.Option(help="The highest of the schedule.")] = 1e-3,
     loss: Annotated[str, typer.Option(help="focal, which cares less about easy images, or cross-entropy.")] = "focal",
     gamma: Annotated[float | None, typer.Option(help="Of the focal loss: how much less. Default: 1.")] = None,
@@ -241,6 +255,7 @@ def train(
     what its scores mean, and test patients, who serve for nothing else, say how good it is.
     Then: medcam screen FOLDER --out RESULTS --model PIPELINE=OUT
     """
+    from medcam.training.bagging import usual_batch
     from medcam.training.curriculum import Curriculum
     from medcam.training.options import Options
     from medcam.training.settings import Settings
@@ -248,7 +263,8 @@ def train(
 
     settings = Settings(
         epochs=epochs,
-        batch=batch_size,
+        batch=batch_size or usual_batch(model),
+        per_bag=per_bag,
         rate=learning_rate,
         gamma=_gamma(loss, gamma),
         alpha=_one_of("--alpha", alpha, {"none": "none", "counts": "counts", "effective": "effective"}),
@@ -324,6 +340,9 @@ def evaluate(
     uncertainty: Annotated[
         str, typer.Option(help="Does their spread tell errors? dropout, augmentation, or both with a comma.")
     ] = "",
+    disturbance: Annotated[
+        str, typer.Option(help="Refer by this spread, as screening would; none is quick. Default: the pipeline's.")
+    ] = "",
     worst: Annotated[int, typer.Option(help="Pictures of errors of each kind and label.", min=0)] = 3,
     draws: Annotated[int, typer.Option(help="How often patients are drawn for an interval.", min=200)] = 2000,
     seed: Annotated[int, typer.Option(help="Of these draws, and of what is disturbed.")] = 0,
@@ -351,6 +370,7 @@ def evaluate(
         by=_one_of("--by", by, {level: level for level in ("image", "exam", "patient")}),
         rule=aggregate,
         frames=frames,
+        disturbance=disturbance,
         uncertainty=tuple(name.strip() for name in uncertainty.split(",") if name.strip()),
         worst=worst,
         draws=draws,

@@ -10,9 +10,11 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from medcam.data.bags import Bags
 from medcam.data.images import Images
 from medcam.evaluation.subgroups import ATTRIBUTES
 from medcam.evaluation.table import Scored, log_probability
+from medcam.models._attention import AT_ONCE, FEATURES, Attending
 from medcam.models._pooling import of_series
 from medcam.progress import Tick
 from medcam.reliability.calibration import Calibration
@@ -22,14 +24,15 @@ from medcam.training.plan import Plan
 
 @dataclass(frozen=True)
 class Answers:
-    """N series, aligned along the rows."""
+    """N series or bags, aligned along the rows."""
 
     scored: Scored
     """Frames and tiles are pooled as the bundle pools them."""
     features: npt.NDArray[np.float32]
-    """(N, D): activations at the explained layer, averaged over cells and frames; of a slide, its highest tile's."""
+    """(N, D): activations at the explained layer, averaged over cells and frames; of a slide, its highest tile's;
+    of a bag, what its head sees."""
     layer: str
-    """The module that is explained."""
+    """What the features are of: the module that is explained, but for a bag's."""
 
     def calibrated(self, calibration: Calibration) -> Scored:
         """The same scores as the probabilities that screening states."""
@@ -41,21 +44,49 @@ class Answers:
         return Examples(self.features, scored.probabilities, scored.targets, scored.patients, scored.files)
 
 
-def ask(network: nn.Module, layer: str, images: Images, plan: Plan, pooling: str, batch: int, tick: Tick) -> Answers:
-    """Let the network look at every series, in eval mode.
+def ask(
+    network: nn.Module, layer: str, images: Images | Bags, plan: Plan, pooling: str, batch: int, tick: Tick
+) -> Answers:
+    """Let the network look at every series or bag, in eval mode.
 
     Args:
         network: of the bundle: for cines the one that takes whole cines.
         layer: which is explained.
-        images: examples; those of one file belong together.
+        images: examples, of which those of one file belong together; or bags of them.
         plan: says what the files are.
         pooling: of the logits of a slide's tiles.
-        batch: examples in one forward pass.
-        tick: called with (series done, series in all).
+        batch: examples in one forward pass, unless they are bags.
+        tick: called with (series or bags done, all of them).
     """
-    device = next(network.parameters()).device
     network.eval()
-    groups = series(images)
+    if isinstance(images, Bags):
+        logits, seen, named = _attended(network, images, tick)
+        rows, targets = images.rows, images.targets
+    else:
+        logits, seen, named = _pooled(network, layer, images, plan, pooling, batch, tick)
+        first = [int(group[0]) for group in series(images)]
+        rows, targets = images.rows[first], images.targets[first]
+    files = [plan.manifest.rows[row] for row in rows]
+    scored = Scored.of(
+        logits,
+        targets,
+        [row.patient_id for row in files],
+        plan.labelling.names,
+        plan.labelling.head,
+        exams=[row.exam for row in files],
+        files=[row.columns["file"].strip() for row in files],
+        columns={name: [row.columns[name] for row in files] for name in _described(files[0].columns)},
+    )
+    return Answers(scored, seen, named)
+
+
+Seen = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], str]
+"""Logits (N, K), features (N, D) and what they are of."""
+
+
+def _pooled(network: nn.Module, layer: str, images: Images, plan: Plan, pooling: str, batch: int, tick: Tick) -> Seen:
+    """Of files, whose frames the network pools itself, and whose tiles are pooled here."""
+    device, groups = next(network.parameters()).device, series(images)
     logits, seen = [], []
     for done, x, sizes in _inputs(images, groups, plan.parts == "frames", batch):
         z, h, named = features(network, (part.to(device) for part in x.split(batch)), layer)
@@ -65,19 +96,21 @@ def ask(network: nn.Module, layer: str, images: Images, plan: Plan, pooling: str
                 h[rows[log_probability(z[rows].astype(np.float64), plan.labelling.head)[:, plan.label].argmax()]]
             )
         tick(done, len(groups))
-    first = [int(group[0]) for group in groups]
-    files = [plan.manifest.rows[images.rows[i]] for i in first]
-    scored = Scored.of(
-        np.stack(logits),
-        images.targets[first],
-        [row.patient_id for row in files],
-        plan.labelling.names,
-        plan.labelling.head,
-        exams=[row.exam for row in files],
-        files=[row.columns["file"].strip() for row in files],
-        columns={name: [row.columns[name] for row in files] for name in _described(files[0].columns)},
-    )
-    return Answers(scored, np.stack(seen), named)
+    return np.stack(logits), np.stack(seen), named
+
+
+def _attended(network: nn.Module, bags: Bags, tick: Tick) -> Seen:
+    """Of bags, whole and one by one."""
+    halves, device = Attending.of(network), next(network.parameters()).device
+    assert halves is not None
+    looked = []
+    for index in range(len(bags)):
+        bag = bags[index]
+        with torch.no_grad():
+            looked.append(halves.look(bag["image"].to(device), [bag["size"]], AT_ONCE))
+        tick(index + 1, len(bags))
+    logits, seen = torch.cat([one.output for one in looked]), torch.cat([one.embedded for one in looked])
+    return logits.float().cpu().numpy(), seen.float().cpu().numpy(), FEATURES
 
 
 def series(images: Images) -> list[npt.NDArray[np.intp]]:

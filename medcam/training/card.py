@@ -6,6 +6,7 @@ from medcam.pipeline import Pipeline
 from medcam.training._card_figures import failures, performance, reliability, subgroups
 from medcam.training._markdown import WARNING, number, plain, table
 from medcam.training.account import NAME, Account
+from medcam.training.network import ATTENTION
 
 CURVE = "docs/learning_curve.png"
 """Where a bundle keeps the picture of its losses and AUROC over the epochs."""
@@ -145,6 +146,8 @@ First weights: {plain(account.network.initial)}. Loss: {loss}, class weights {se
 
 def _limits(account: Account) -> str:
     parts = "- Frames or tiles were taught the label of their file, which not each of them shows.\n"
+    if account.network.pooling == ATTENTION:
+        parts = "- Attention says which frames or tiles made the score, not that the others are healthy.\n"
     return f"""## Limits
 
 - Research use only: nobody has tested it in use or approved it.

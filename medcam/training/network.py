@@ -18,10 +18,12 @@ from medcam.training.plan import Plan
 Definition = dict[str, Any]
 FRAMES_POOLING = "mean"
 """Of the frames' logits: the label of a cine is one of all its frames, and so each frame was taught."""
+ATTENTION = "attention-weighted mean"
+"""Of a bag's logits, where the network itself weighs them."""
 
 
 def new_network(plan: Plan, channels: int, options: Options) -> tuple[nn.Module, Definition, str]:
-    """A network of single images before training, its definition, and where its weights come from, in words.
+    """A network of images or bags before training, its definition, and where its weights come from, in words.
 
     The seed of the settings gives its random weights; the caller's chance is left as it is.
 
@@ -51,7 +53,7 @@ def new_network(plan: Plan, channels: int, options: Options) -> tuple[nn.Module,
 
 def of_series(plan: Plan, network: nn.Module, definition: Definition) -> tuple[nn.Module, Definition]:
     """The network that takes a series as screening has it: for cines one that pools the frames' logits."""
-    if plan.parts == "whole":
+    if plan.parts == "whole" or plan.bag is not None:
         return network, definition
     from medcam.models.video import Video
 
@@ -70,7 +72,7 @@ def explained_layer(network: nn.Module, x: torch.Tensor) -> str:
         str: its name; "auto" where the head sees no map.
     """
     names = {module: name for name, module in network.named_modules()}
-    classifier = next((module for module in network.modules() if isinstance(module, Classifier)), None)
+    classifier = _classifier(network)
     if classifier is None:
         return "auto"
     given: list[tuple[str, torch.Tensor]] = []
@@ -94,6 +96,20 @@ def explained_layer(network: nn.Module, x: torch.Tensor) -> str:
     return before if passes_on else name
 
 
+def class_map(network: nn.Module) -> str:
+    """The module that makes the class map of a network that attends.
+
+    Its evidence for a bag is that of each image times the image's weight. At a layer before it, a gradient would also
+    tell how the attention itself could be moved.
+    """
+    classifier = _classifier(network)
+    return next((name for name, module in network.named_modules() if classifier and module is classifier.head.map), "")
+
+
+def _classifier(network: nn.Module) -> Classifier | None:
+    return next((module for module in network.modules() if isinstance(module, Classifier)), None)
+
+
 def tiles_pooling(plan: Plan, tiled: bool) -> str:
     """How the logits of a slide's tiles become one; "" for series that are one image.
 
@@ -103,6 +119,6 @@ def tiles_pooling(plan: Plan, tiled: bool) -> str:
     Args:
         tiled: some file of the manifest is a slide of several tiles.
     """
-    if "slide" not in plan.pipeline.accepts.kinds:
+    if "slide" not in plan.pipeline.accepts.kinds or plan.bag is not None:
         return ""
     return "mean" if tiled else "max"

@@ -13,12 +13,13 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from medcam.data.bags import By
 from medcam.data.labelling import Labelling
 from medcam.data.manifest import Manifest, Row
 from medcam.data.splits import SHARES, SIDES, Split, from_column, hold_out, k_fold, take_out
 from medcam.errors import UsageError
-from medcam.models._presets import preset
 from medcam.pipeline import Pipeline, shelf
+from medcam.training.bagging import bag_of, bag_targets
 from medcam.training.options import Options
 from medcam.transforms import SHELF as TRANSFORMS
 
@@ -42,7 +43,7 @@ class Plan:
     rows: tuple[Row, ...]
     """Those that are used."""
     targets: npt.NDArray[np.float32]
-    """(N, K) of `rows`."""
+    """(N, K) of `rows`; of bags, each row has what its bag has."""
     unlabelled: Mapping[str, int]
     """Rows left out by their label, because it is in no group: how many by raw label."""
     splits: tuple[Split, ...]
@@ -50,6 +51,8 @@ class Plan:
     transform_options: Mapping[str, Any]
     spatial_dims: int
     """Of the network: frames of a cine are looked at in two dimensions."""
+    bag: By | None
+    """What makes a bag, where the network is taught bags of images."""
     notes: tuple[str, ...]
     """What was decided that nobody asked for."""
     data_sha256: str
@@ -107,9 +110,7 @@ def make_plan(name: str, data: Path, options: Options) -> Plan:
     if pipeline.finding not in labelling.names:
         message = f"{name} asks about {pipeline.finding!r}, which is none of {', '.join(labelling.names)}"
         raise UsageError("other-finding", f"{message}; give one of the labels that name.")
-    if "encoder" in preset(options.model, **options.arguments):
-        message = f"{options.model} looks at several images at once, but each is learned by itself here"
-        raise UsageError("network-input", f"{message}; name its encoder instead.")
+    bag = bag_of(name, pipeline, options)
     if options.sensitivity is not None and not 0 < options.sensitivity < 1:
         message = f"A sensitivity lies strictly between 0 and 1, not {options.sensitivity}."
         raise UsageError("bad-sensitivity", message)
@@ -117,12 +118,14 @@ def make_plan(name: str, data: Path, options: Options) -> Plan:
         raise UsageError("no-weights", f"There is no file {options.initial} to begin with; check --init.")
     manifest = Manifest.read(data, options.where)
     labelling.check(row.label for row in manifest.rows)
-    manifest, notes = _cases(manifest, labelling)
+    manifest, notes = (manifest, ()) if bag == "exam" else _cases(manifest, labelling)
     found = [(row, labelling.target(row.label)) for row in manifest.rows]
     rows = tuple(row for row, target in found if target is not None)
     if not rows:
         raise UsageError("no-rows", f"No row of {data.name} has a label that is asked for.")
     targets = np.array([target for _, target in found if target is not None], np.float32)
+    if bag == "exam":
+        targets, notes = bag_targets(rows, targets, exclusive=labelling.head == "softmax")
     plan = Plan(
         name=name,
         pipeline=pipeline,
@@ -134,6 +137,7 @@ def make_plan(name: str, data: Path, options: Options) -> Plan:
         splits=tuple(_splits(replace(manifest, rows=rows), targets, options)),
         transform_options=_transform_options(pipeline, options.size),
         spatial_dims=3 if "volume" in pipeline.accepts.kinds else 2,
+        bag=bag,
         notes=notes,
         data_sha256=hashlib.sha256(data.read_bytes()).hexdigest(),
     )

@@ -71,14 +71,14 @@ def publish(
         ResultsError: "disk-full" or "not-writable"; an older bundle is still there.
     """
     options = plan.transform_options
-    frames = [options["frames"]] if plan.parts == "frames" else []
+    parts = [options["frames"]] if plan.parts == "frames" else [] if plan.bag is None else [account.settings.per_bag]
     return save_bundle(
         out,
         network,
         account.network.definition,
         card,
         readme(account, plan.pipeline),
-        input_shape=(channels, *frames, *options["size"]),
+        input_shape=(channels, *parts, *options["size"]),
         modality=plan.pipeline.accepts.modalities[0],
         half=account.network.half,
         metadata={

@@ -11,10 +11,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from medcam.data import leak
+from medcam.data.bags import Bags
 from medcam.data.confounders import Probe, probe
 from medcam.data.dataset import LeftOut, load
 from medcam.data.images import Images
@@ -29,7 +31,15 @@ from medcam.training.answers import ask, cine, series
 from medcam.training.colours import full_colour
 from medcam.training.figures import cases_of, figures
 from medcam.training.learned import learn
-from medcam.training.network import FRAMES_POOLING, explained_layer, new_network, of_series, tiles_pooling
+from medcam.training.network import (
+    ATTENTION,
+    FRAMES_POOLING,
+    class_map,
+    explained_layer,
+    new_network,
+    of_series,
+    tiles_pooling,
+)
 from medcam.training.options import Options
 from medcam.training.plan import FLIPS, FRAMES_PER_SECOND, MOST_FRAMES, Plan, make_plan
 from medcam.training.publish import blobs_of, card_of, hashes, publish
@@ -146,7 +156,9 @@ def train_split(
         run: where this network's training keeps what it has done.
     """
     images, cines = material.images, plan.parts == "frames"
-    sides = {side: images.subset(rows) for side, rows in split.indices(images.patients).items()}
+    sides: dict[str, Any] = {side: images.subset(rows) for side, rows in split.indices(images.patients).items()}
+    if plan.bag is not None:
+        sides = {side: Bags(single, plan.bag) for side, single in sides.items()}
     settings = options.settings
     if not settings.flips:
         settings = replace(settings, flips=FLIPS.get(plan.pipeline.transform, ()))
@@ -156,15 +168,17 @@ def train_split(
         network.half().float()  # what follows must see the weights that are kept
     whole, definition = of_series(plan, network, definition)
     pooling = tiles_pooling(plan, tiled=bool(images.parts.any()))
-    first = cine(images, series(images)[0]) if cines else images[0]["image"][None]
+    several = cines or plan.bag is not None
+    first = cine(images, series(images)[0]) if several else images[0]["image"][None]
     layer = explained_layer(whole, first)
+    shown = class_map(whole) if plan.bag is not None and layer != "auto" else layer
     whole.to("cuda" if torch.cuda.is_available() else "cpu")
     told = {
         side: ask(whole, layer, sides[side], plan, pooling, settings.batch, progress.stage(f"{side} patients"))
         for side in ("training", "calibration", "test")
     }
     learned = learn(told["training"], told["calibration"], options.miscoverage, options.sensitivity, plan.salt)
-    card = card_of(plan, learned, told["calibration"].layer, pooling)
+    card = card_of(plan, learned, shown if plan.bag is not None else told["calibration"].layer, pooling)
     colours = full_colour(
         Bundle(whole, card, out), sides["calibration"], told["calibration"], learned, plan.label, cines
     )
@@ -186,7 +200,7 @@ def train_split(
             initial=initial,
             transform=card.transform,
             transform_options=card.transform_options,
-            pooling=FRAMES_POOLING if cines else pooling,
+            pooling=ATTENTION if plan.bag is not None else FRAMES_POOLING if cines else pooling,
             layer=card.layer,
             half=options.half,
         ),
