@@ -63,7 +63,8 @@ def vit(size: int) -> nn.Module:
 def cost(name: str, method: type[Method], model: nn.Module, network: str, x: Tensor, rounds: int) -> Row:
     """One method by turns with the forward pass."""
     what = f"`{name}`, one class, {network}, {text(tuple(x.shape))}, in forwards"
-    declared = f"declares {method.forwards:g} forwards and {method.tail_backwards:g} tail backwards"
+    costs = method.forwards, method.tail_forwards, method.tail_backwards
+    declared = "declares passes: {} whole, {} through the tail, {} backwards".format(*costs)
     try:
         part = seconds_of(method, model, x, 0.0)[1]
     except MedcamError as error:

@@ -28,11 +28,12 @@ class Network:
     name: str
     build: Callable[[int], nn.Module]
     layer: str
+    device: str = "cpu"
 
     def model(self, axes: int) -> nn.Module:
         """With random weights, the same in every process."""
         torch.manual_seed(0)
-        return self.build(axes).eval()
+        return self.build(axes).eval().to(self.device)
 
 
 def _resnet18(axes: int) -> nn.Module:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+import torch
+
 from tests.benchmarks.measure import Row
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "results"
@@ -48,7 +50,7 @@ compressed, each with its own identifiers; the weights are random, which changes
     Page(
         "explainers.md",
         "What explanations cost",
-        ("explaining", "explaining_memory", "explaining_costs", "scorecam"),
+        ("explaining", "explaining_memory", "explaining_costs", "explaining_cuda", "scorecam"),
         """Ratios are taken round by round, and the sides take turns within a round: other work on the machine slows all of them, so
 ratios count more than seconds. Weights are random and images are noise where nothing else is said, which changes
 nothing about the work. What the methods are, and when to take which, is told in [methods.md](../explainers/methods.md).""",
@@ -61,9 +63,8 @@ def section(name: str, rows: Sequence[Row], command: str, load: float) -> str:
     """A benchmark's table, how it was measured, on what, when, and beside how much other work."""
     about = " ".join((importlib.import_module(f"tests.benchmarks.{name}").__doc__ or "").split())
     threads = os.environ.get("OMP_NUM_THREADS", f"{os.cpu_count()}")
-    machine = (
-        f"{os.cpu_count()} cores without an accelerator, {threads} thread(s), load average {load:.1f} at the start"
-    )
+    card = torch.cuda.get_device_name() if torch.cuda.is_available() else "without an accelerator"
+    machine = f"{os.cpu_count()} cores, {card}, {threads} thread(s), load average {load:.1f} at the start"
     libraries = ", ".join(f"{each} {version(each)}" for each in ("torch", "monai", "captum", "pydicom", "numpy"))
     return f"""## {name}
 
