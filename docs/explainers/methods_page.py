@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import get_args
 
 from medcam.explainers import SHELF
+from medcam.explainers._cost import few
 from medcam.explainers.base import Family, InputMethod, Method
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -81,7 +82,10 @@ NEEDS: tuple[tuple[str, Callable[[type[Method]], bool]], ...] = (
     ("Two images, patients or models on one scale (the unit is the logit)", lambda m: m.unit == "logit"),
     ("Evidence against the target as well as for it", lambda m: m.signed and m.class_specific),
     ("Another map for another target", lambda m: m.class_specific),
-    ("One forward pass, for a whole archive", lambda m: m.forwards <= 1 and m.tail_backwards <= 1),
+    (
+        "One forward pass and a few behind the layer, for a whole archive",
+        lambda m: few(m.forwards, 1) and few(m.tail_forwards, 1) and few(m.tail_backwards, 2),
+    ),
     ("Doubt by dropout, replayed behind the layer", lambda m: m.replays),
     ("No gradient: the model is only asked", lambda m: m.tail_backwards == 0),
     ("Evidence on the input's own cells", lambda m: issubclass(m, InputMethod)),
@@ -93,9 +97,12 @@ from the costs in [results/explainers.md](../results/explainers.md); a test hold
 are asked in the same way, `explain(model, x, method=...)`, and several at once from one forward pass. How to come
 from another library is told in [migration.md](migration.md), and what maps look like by the scripts in
 `docs/gallery`."""
-COST = """*Cost* is what the file declares: forward passes (F), the captured one included, and backward passes (B) of
-the tail behind the layer for each target. *Measured*: forward passes that one class of one image took with default
-settings, median (least to most) of the rounds."""
+COST = """*Cost* is what the file declares and a test counts, for one class of one image with default settings: forward
+passes (F), the captured one included; forward passes of the tail alone, from what is looked at to the output (T); and
+backward passes down to there (B), those for the result's `logits` included. Further classes take their own backward
+passes, and of methods of the input's gradient (but for `fullgrad`) their own forward passes. What a network's first
+explanation learns of it, in a few passes, is kept. *Measured*: the time of one explanation in forward passes, median
+(least to most) of the rounds."""
 
 
 def shelf() -> dict[str, type[Method]]:
@@ -131,6 +138,12 @@ def text(methods: Mapping[str, type[Method]], costs: Mapping[str, str]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def passes(method: type[Method]) -> str:
+    """What a method costs: "1 F + 1 B"."""
+    parts = (method.forwards, "F"), (method.tail_forwards, "T"), (method.tail_backwards, "B")
+    return " + ".join(f"{cost} {what}" if isinstance(cost, int) else f"({cost}) {what}" for cost, what in parts if cost)
+
+
 def readme_rows(methods: Mapping[str, type[Method]]) -> str:
     """One row of the README's table for each family."""
     rows = []
@@ -162,7 +175,7 @@ def _family(methods: Mapping[str, type[Method]], costs: Mapping[str, str]) -> st
                 method.unit,
                 _sign(method),
                 "yes" if method.class_specific else "no",
-                f"{method.forwards:g} F + {method.tail_backwards:g} B",
+                passes(method),
                 costs.get(name, "not yet"),
                 method.paper,
             )

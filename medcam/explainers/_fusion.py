@@ -9,6 +9,7 @@ from torch import Tensor
 from medcam.errors import UsageError
 from medcam.explainers._alignment import Alignment, align
 from medcam.explainers._capture import Tap
+from medcam.explainers._cost import again, more
 from medcam.explainers._trace import Trace
 from medcam.explainers.base import InputMethod, Located, Method, View
 
@@ -38,7 +39,9 @@ class Fused(Method):
         self.name, self.paper = by.name, by.paper
         self.signed, self.class_specific = by.signed and fuse != "product", by.class_specific
         self.family, self.replays = by.family, by.replays
-        self.forwards, self.tail_backwards = by.forwards, by.tail_backwards * len(self.layers)
+        layers = len(self.layers)
+        self.forwards = more(again(more(by.forwards, -1), layers), 1)  # the captured one serves all
+        self.tail_forwards, self.tail_backwards = again(by.tail_forwards, layers), again(by.tail_backwards, layers)
 
     def taps(self, layer: Tap, trace: Trace) -> tuple[Tap, ...]:
         return tuple(dict.fromkeys(tap for own in self.layers for tap in self.by.taps(own, trace)))

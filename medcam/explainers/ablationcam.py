@@ -1,10 +1,12 @@
 """Ablation-CAM (Desai and Ramaswamy 2020)."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from medcam.errors import UsageError
-from medcam.explainers._input_gradient import own
+from medcam.explainers._cost import Cost, Each
 from medcam.explainers.base import Located, Method, View
 
 
@@ -35,18 +37,20 @@ class AblationCAM(Method):
     signed = True
     family = "perturbation"
     replays = False
-    forwards = 1  # and a pass through the tail for each channel
+    tail_forwards: Cost = Each("channel", 1)  # one shows that the tail can run alone
     tail_backwards = 0
 
     def __init__(self, channels: int | None = None, relative: bool = False) -> None:
         if channels is not None and channels < 1:
             raise UsageError("bad-setting", "Ablation-CAM needs one channel at least.")
         self.channels, self.relative = channels, relative
+        if channels is not None:
+            self.tail_forwards = channels + 1
 
     def located(self, view: View) -> Located:
         """sum_k (y - y with A_k = 0) A_k."""
         if view.capture.cut != view.tap:  # another method looks at an earlier layer: replays would begin there
-            view = view.again(view.capture.x, own(view))
+            view = replace(view, capture=view.capture.behind(view.tap))
         batch = len(view.capture.x)
         activation = view.arrangement.evidence(view.activation, batch)  # (B, C, *grid)
         energy = activation.square().flatten(2).sum(2)  # (B, C)

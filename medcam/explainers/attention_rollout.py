@@ -22,7 +22,7 @@ class AttentionRollout(AttentionMethod):
     name = "attention_rollout"
     paper = "Abnar & Zuidema 2020, arXiv 2005.00928"
     class_specific = False
-    tail_backwards = 0
+    tail_forwards = tail_backwards = 1  # behind the last block, to see which tokens the head reads
 
     def relevance(self, view: View, blocks: Blocks) -> Tensor:
         rolled = rollout(matrices(view, blocks), read_row(view, blocks))

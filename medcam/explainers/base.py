@@ -11,6 +11,7 @@ from torch import Tensor
 from medcam.explainers._alignment import Alignment, whole
 from medcam.explainers._arrangement import Arrangement
 from medcam.explainers._capture import Capture, Tap
+from medcam.explainers._cost import Cost
 from medcam.explainers._targets import Targets
 from medcam.explainers._trace import Trace
 from medcam.findings import Unit
@@ -124,10 +125,13 @@ class Method(ABC):
     signed: bool
     """Whether negative evidence counts against the target; else evidence is at least zero."""
     class_specific: bool = True
-    forwards: float = 1
-    """Cost in forward passes, the captured one included."""
-    tail_backwards: float = 1
-    """Cost per target in backward passes from the output down to the layer."""
+    forwards: Cost = 1
+    """Passes of an image through the whole network, the captured one included. Like all costs for one target, in the
+    network's second explanation: what the first learns of it (how it is built, where cells lie) is kept."""
+    tail_forwards: Cost = 0
+    """Passes from what is looked at to the output; whole ones where values reach the output on another way, too."""
+    tail_backwards: Cost = 1
+    """Passes back from the output to what is looked at, those for the result's `logits` included."""
     family: Family = "gradient"
     scales: bool = True
     """Whether a logit ten times as large gives the same map up to scale."""

@@ -29,7 +29,6 @@ class CAM(Method):
     unit = "logit"
     signed = True
     family = "activation"
-    tail_backwards = 0
 
     def located(self, view: View) -> Located:
         """sum_k w_k A_k / Z for each explained mix of logits.

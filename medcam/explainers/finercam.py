@@ -29,6 +29,7 @@ class FinerCAM(LayerMethod):
     paper = "Zhang et al. 2025, arXiv 2501.11309"
     unit = "logit"
     signed = True
+    tail_backwards = 2  # of the difference, and of the class itself for its logits
 
     def __init__(self, strength: float = 0.6, others: int = 3) -> None:
         if strength < 0 or others < 1:

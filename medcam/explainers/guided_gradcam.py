@@ -23,7 +23,7 @@ class GuidedGradCAM(Method):
     unit = "arbitrary"
     signed = False
     family = "input gradient"
-    forwards = 2
+    forwards = tail_backwards = 2
     replays = False
 
     def located(self, view: View) -> Located:

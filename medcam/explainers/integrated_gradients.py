@@ -32,12 +32,13 @@ class IntegratedGradients(InputMethod):
     unit = "logit"
     signed = True
     family = "input gradient"
-    forwards = 51
+    forwards, tail_backwards = 52, 50
 
     def __init__(self, baseline: float | Tensor = 0.0, steps: int = 50) -> None:
         if steps < 2:
             raise UsageError("bad-setting", "Integrated Gradients needs two steps at least.")
         self.baseline, self.steps = baseline, steps
+        self.forwards, self.tail_backwards = steps + 2, steps  # the captured one, the baseline
 
     def located(self, view: View) -> Located:
         located = super().located(view)

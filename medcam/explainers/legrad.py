@@ -7,6 +7,7 @@ from medcam.errors import ExplainError, UsageError
 from medcam.explainers._attention_method import AttentionMethod, gradients
 from medcam.explainers._blocks import Blocks, blocks_of
 from medcam.explainers._capture import Tap
+from medcam.explainers._cost import Cost, Each
 from medcam.explainers._trace import Trace
 from medcam.explainers.base import View
 
@@ -30,11 +31,15 @@ class LeGrad(AttentionMethod):
 
     name = "legrad"
     paper = "Bousselham et al. 2025, arXiv 2404.03214"
+    tail_forwards: Cost = Each("block", 1)  # one shows that the head can run alone
+    tail_backwards: Cost = Each("block")
 
     def __init__(self, last: int | None = None) -> None:
         if last is not None and last < 1:
             raise UsageError("bad-setting", f"LeGrad looks at one block at least, not {last}.")
         self.last = last
+        if last is not None:
+            self.tail_forwards, self.tail_backwards = last + 1, last
 
     def taps(self, layer: Tap, trace: Trace) -> tuple[Tap, ...]:
         """Matrices and outputs of the blocks.

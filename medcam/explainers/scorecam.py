@@ -5,6 +5,7 @@ from torch import Tensor
 
 from medcam.errors import UsageError
 from medcam.explainers._alignment import whole
+from medcam.explainers._cost import Cost, Each
 from medcam.explainers._fusion import moved
 from medcam.explainers._kmeans import medoids, squared
 from medcam.explainers._masking import Hidden, Of, check, masked, said, without
@@ -47,7 +48,7 @@ class ScoreCAM(Method):
     family = "perturbation"
     scales = False
     replays = False
-    forwards = 514  # for 512 channels
+    forwards: Cost = Each("channel", 2)
     tail_backwards = 0
 
     def __init__(self, groups: int | None = None, hidden: Hidden = "mean", of: Of = "logit") -> None:

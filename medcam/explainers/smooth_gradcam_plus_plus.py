@@ -48,8 +48,7 @@ class SmoothGradCAMPlusPlus(LayerMethod):
     signed = False
     scales = False
     replays = False
-    forwards = 9
-    tail_backwards = 8
+    forwards, tail_backwards = 9, 8
 
     def __init__(
         self,
@@ -62,6 +61,7 @@ class SmoothGradCAMPlusPlus(LayerMethod):
         if copies < 1 or noise < 0 or channels in (0, []):
             raise UsageError("bad-setting", "Smooth Grad-CAM++ needs a copy at least, noise >= 0 and some channels.")
         self.copies, self.noise, self.channels, self.cells, self.seed = copies, noise, channels, cells, seed
+        self.forwards, self.tail_backwards = copies + 1, copies
 
     def maps(self, view: View) -> Tensor:
         """ReLU(sum_k w_k A_k), w_k = sum_p D2 / (2 D2 + D3 sum_q A_q) ReLU(D1)."""

@@ -30,12 +30,13 @@ class SmoothGrad(InputMethod):
     unit = "arbitrary"
     signed = False
     family = "input gradient"
-    forwards = 26
+    forwards, tail_backwards = 26, 25
 
     def __init__(self, copies: int = 25, noise: float = 0.15, seed: int = 0) -> None:
         if copies < 1 or noise < 0:
             raise UsageError("bad-setting", "SmoothGrad needs one noisy copy at least, and noise >= 0.")
         self.copies, self.noise, self.seed = copies, noise, seed
+        self.forwards, self.tail_backwards = copies + 1, copies
 
     def maps(self, view: View) -> Tensor:
         """max_c |mean over copies of dy / dx_c|."""

@@ -26,6 +26,7 @@ class TransformerAttribution(AttentionMethod):
     name = "transformer_attribution"
     paper = "Chefer et al. 2021, arXiv 2103.15679"
     scales = False
+    tail_forwards, tail_backwards = 1, 2  # one of each behind the last block, to see which tokens the head reads
 
     def relevance(self, view: View, blocks: Blocks) -> Tensor:
         attention, read = matrices(view, blocks), read_row(view, blocks)

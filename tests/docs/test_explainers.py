@@ -33,9 +33,19 @@ def test_every_method_has_its_row(name: str) -> None:
     assert cells[2] == method.unit
     assert (cells[3] == "for only") != method.signed
     assert cells[4] == ("yes" if method.class_specific else "no")
-    assert cells[5] == f"{method.forwards:g} F + {method.tail_backwards:g} B"
+    assert cells[5] == methods_page.passes(method)
     assert cells[7] == method.paper
     assert f"`{name}`" in methods_page.README.read_text()
+
+
+def test_costs_are_written_in_passes() -> None:
+    costs = {name: methods_page.passes(SHELF.load(name)) for name in ("gradcam", "eigencam", "ablationcam", "legrad")}
+    assert costs == {
+        "gradcam": "1 F + 1 B",
+        "eigencam": "1 F",
+        "ablationcam": "1 F + (1 + one for each channel) T",
+        "legrad": "1 F + (1 + one for each block) T + (one for each block) B",
+    }
 
 
 def test_what_is_recommended_is_on_the_shelf() -> None:

@@ -72,7 +72,6 @@ def test_every_member_of_the_shelf_says_what_it_is() -> None:
         assert member.name == name
         assert member.unit in ("logit", "score drop", "arbitrary")
         assert member.paper
-        assert member.forwards >= 0
         assert isinstance(member.signed, bool)
 
 
