@@ -122,6 +122,8 @@ class Prediction(Record):
     score_name: str = "uncalibrated score"
     part_scores: tuple[float, ...] = ()
     """Scores of frames or tiles before they were pooled; empty where the series was scored whole."""
+    part_weights: tuple[float, ...] = ()
+    """How much the model attends to each of them: shares of the series' logit, 1 together; empty without attention."""
     pooling: str = ""
     conformal_set: ConformalSet | None = None
     """None where the bundle holds no calibration patients."""

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +16,17 @@ from medcam.explainers import Explained, Placement, stitch
 from medcam.findings import Explanation
 from medcam.grid import Grid
 from medcam.models import load_bundle
+from medcam.models._attention import Looked
 from medcam.pipeline import Pipeline
 from medcam.reliability.judging import TILES_DISTURBED, Judge
 from medcam.study import Pixels, Series
 from medcam.transforms import Prepared, compose, prepare
 from medcam.uncertainty import Spread
+
+ATTENDED = "evidence of each frame or tile counts by the attention that the score pays to it"
+"""Note of a map for a network that attends."""
+OWN = "colours are scaled to this series' own strongest evidence: do not compare them between series"
+"""Note of a map whose bundle knows no full colour."""
 
 
 class Scorer:
@@ -52,7 +59,7 @@ class Scorer:
         return prepare(pixels, compose(card.transform, series.facts, **card.transform_options))
 
     def answers(self, batch: Sequence[Prepared], patients: Sequence[str] = ()) -> list[Answer]:
-        """Scores and maps of several series of one shape, or of one slide.
+        """Scores and maps of several series of one shape, or of one slide or bag of tiles.
 
         Args:
             batch: what `prepare` gave.
@@ -63,43 +70,55 @@ class Scorer:
             ExplainError: there is no honest map.
         """
         who = [patient or None for patient in patients] or [None] * len(batch)
+        if self._judge.attending is not None and batch[0].tensor.ndim == 4:  # tiles are a bag, one alone too
+            return [self._attended_slide(one, patient) for one, patient in zip(batch, who, strict=True)]
         if len(batch) == 1 and len(batch[0].tensor) > 1:
             return [self._slide(batch[0], who[0])]
         grids = [one.grid for one in batch]
         x = torch.cat([one.tensor for one in batch]).to(self.device)  # (B, C, *space)
         explained = self._judge.explain(x, self._label, grids)
-        spreads, features = self._judge.spreads(explained), self._judge.features([explained])
+        looked = self._judge.look(x)
+        spreads, features = self._judge.spreads(explained), self._judge.features([explained], looked)
         answers = []
         for row, one in enumerate(batch):
             spread, feature = spreads[row : row + 1], None if features is None else features[row : row + 1]
             shown = replace(self._map(explained, row), spread=spread[0].per_cell if spread else None)
-            answers.append(self._answer(explained.output[row : row + 1], feature, spread, who[row], shown, one.steps))
+            if looked:
+                shown = replace(shown, notes=(*shown.notes, ATTENDED))
+            seen, output = looked[row] if looked else None, explained.output[row : row + 1]
+            answers.append(self._answer(output, feature, spread, who[row], shown, one.steps, seen))
         return answers
 
     def _slide(self, slide: Prepared, patient: str | None) -> Answer:
         """Tiles scored in turns, their maps stitched on the slide."""
         parts = self._judge.tiles(slide.tensor, self._label, slide.grids)
         output = torch.cat([part.output for part in parts])  # (N, K)
-        whole = slide_grid(slide.grids)
-        origins = [tuple(round(float(i)) for i in whole.index(grid.position((0, 0)))) for grid in slide.grids]
-        placements = [Placement(origin, slide.grids[0].shape) for origin in origins]
-        maps = torch.cat([part.evidence for part in parts])[:, 0].float().cpu().numpy()  # (N, h, w)
-        evidence, grid = stitch(maps, placements, parts[0].alignment, whole, overlap="mean")
         records = [self._map(part, row) for part in parts for row in range(len(part.grids))]
+        shown = _stitched(records[0], parts, slide.grids)
         notes = (
             "each tile shows the evidence for its own score; where tiles overlap, their mean",
             f"doubt was measured on the {TILES_DISTURBED} tiles with the highest scores, for the score only",
         )
-        explanation = replace(
-            records[0],
-            grid=grid,
-            input_grid=whole,
-            evidence=evidence,
-            display_range=(0.0, max(record.display_range[1] for record in records)),
-            notes=(*parts[0].notes, *notes),
-        )
+        top = max(record.display_range[1] for record in records)
+        explanation = replace(shown, display_range=(0.0, top), notes=(*parts[0].notes, *notes))
         spreads = self._judge.spreads_of_tiles(slide.tensor, output, self._label, slide.grids)
         return self._answer(output, self._judge.features(parts), spreads, patient, explanation, slide.steps)
+
+    def _attended_slide(self, slide: Prepared, patient: str | None) -> Answer:
+        """Tiles as the bag that the network attends to, their maps stitched in the shares of its logit."""
+        parts, looked = self._judge.bag(slide.tensor, self._label, slide.grids)
+        shown = _stitched(self._map(parts[0], 0), parts, slide.grids, looked.weights.tolist())
+        notes: tuple[str, ...] = (
+            ATTENDED,
+            f"doubt was measured on the {TILES_DISTURBED} tiles attended to most, as a slide of their own",
+        )
+        top = self._bundle.card.full_colour.get(parts[0].method)
+        if top is None:
+            top, notes = max(float(shown.evidence.max()), 0.0), (*notes, OWN)
+        explanation = replace(shown, display_range=(0.0, top), notes=(*parts[0].notes, *notes))
+        spreads = self._judge.spreads_of_bag(slide.tensor, looked, self._label)
+        features = self._judge.features(parts, [looked])
+        return self._answer(looked.output, features, spreads, patient, explanation, slide.steps, looked)
 
     def _answer(
         self,
@@ -109,9 +128,10 @@ class Scorer:
         patient: str | None,
         explanation: Explanation,
         steps: tuple[str, ...],
+        looked: Looked | None = None,
     ) -> Answer:
         """About one series, from the outputs (N, K) and features (N, D) of its parts."""
-        prediction = self._judge.prediction(output, self._label, features, patient)
+        prediction = self._judge.prediction(output, self._label, features, patient, looked)
         named = replace(prediction, finding=self._pipeline.finding)
         return Answer(named, self._judge.doubt(spreads, self._label), explanation, steps)
 
@@ -119,9 +139,29 @@ class Scorer:
         record = explained.sample(row, 0, self._pipeline.finding)
         top = self._bundle.card.full_colour.get(explained.method)
         if top is None:
-            own = "colours are scaled to this series' own strongest evidence: do not compare them between series"
-            return replace(record, notes=(*record.notes, own))
+            return replace(record, notes=(*record.notes, OWN))
         return replace(record, display_range=(0.0, top))
+
+
+def _stitched(
+    record: Explanation, parts: Sequence[Explained], grids: Sequence[Grid], weights: Sequence[float] | None = None
+) -> Explanation:
+    """One map of a slide from those of its tiles: their mean where they overlap, or the sum of their shares.
+
+    Args:
+        record: of a tile.
+        parts: some tiles each.
+        grids: of all tiles.
+        weights: of each tile's logit in the slide's.
+    """
+    whole = slide_grid(grids)
+    origins = [tuple(round(float(i)) for i in whole.index(grid.position((0, 0)))) for grid in grids]
+    shares = weights or [1.0] * len(grids)
+    placements = [Placement(at, grids[0].shape, share) for at, share in zip(origins, shares, strict=True)]
+    maps = torch.cat([part.evidence for part in parts])[:, 0].float().cpu().numpy()  # (N, h, w)
+    overlap: Literal["sum", "mean"] = "mean" if weights is None else "sum"
+    evidence, grid = stitch(maps, placements, parts[0].alignment, whole, overlap=overlap)
+    return replace(record, grid=grid, input_grid=whole, evidence=evidence)
 
 
 def choose_device(wanted: str) -> str:

@@ -60,6 +60,15 @@ class Looked:
         """(B, F): the features of the bags."""
         return self._attended(self.features)
 
+    @property
+    def each(self) -> "list[Looked]":
+        """Every bag by itself."""
+        logits, weights, features = (
+            values.split(list(self.sizes)) for values in (self.logits, self.weights, self.features)
+        )
+        bags = zip(logits, weights, features, self.sizes, strict=True)
+        return [Looked(z, w, h, (size,)) for z, w, h, size in bags]
+
     def _attended(self, values: torch.Tensor) -> torch.Tensor:
         weighted = values * self.weights.unsqueeze(-1)
         return torch.stack([bag.sum(dim=0) for bag in weighted.split(list(self.sizes))])

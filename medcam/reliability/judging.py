@@ -1,6 +1,7 @@
 """What a bundle says about a series and how sure it is. Screening and evaluation both ask here and say the same."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -9,10 +10,11 @@ import torch
 from torch import Tensor
 
 from medcam.errors import ModelError
-from medcam.explainers import Explained, explain
+from medcam.explainers import Explained, explain, explain_bag
 from medcam.findings import Prediction, Uncertainty
 from medcam.grid import Grid
 from medcam.models import Bundle
+from medcam.models._attention import AT_ONCE, FEATURES, Attending, Looked, folded
 from medcam.reliability.apply import Reliability, uncertainty
 from medcam.reliability.support import features
 from medcam.uncertainty import SHELF, Spread
@@ -24,7 +26,8 @@ TILES_DISTURBED = 16
 class Judge:
     """A bundle with what was learned about it, asked label by label.
 
-    A series has one part, or several: the tiles of a slide, whose logits are pooled as the bundle's card says.
+    A series has one part, or several: the tiles of a slide, whose logits are pooled as the bundle's card says. For a
+    network that attends to frames or tiles itself, they are a bag, which is one part.
 
     Args:
         bundle: loaded.
@@ -50,6 +53,8 @@ class Judge:
         self._disturbance = None if disturbance == "none" else SHELF.load(disturbance).of(bundle)
         self._explainer, self._layer = explainer, layer if layer != "auto" else bundle.card.layer
         self._batch_size = batch_size
+        self.attending = Attending.of(bundle.model)
+        """Its halves, where the network attends to the frames or tiles of a series itself."""
 
     def explain(self, x: Tensor, label: int, grids: Sequence[Grid] | None = None) -> Explained:
         """Evidence for the log odds of a label in images (B, C, *space); by default each lies on its own pixels."""
@@ -80,11 +85,39 @@ class Judge:
         places = None if grids is None else [grids[row] for row in rows]
         return [spread for part in self.tiles(x[rows], label, places) for spread in self.spreads(part)]
 
-    def features(self, parts: Sequence[Explained]) -> npt.NDArray[np.float32] | None:
-        """(N, D) as the bundle's support knows them; None where it has none."""
+    def look(self, x: Tensor) -> list[Looked]:
+        """What a network that attends sees in bags (B, C, N, H, W); nothing of another network."""
+        if self.attending is None:
+            return []
+        with torch.no_grad():
+            return self.attending.look(folded(x), [x.shape[2]] * len(x), AT_ONCE).each
+
+    def bag(self, x: Tensor, label: int, grids: Sequence[Grid] | None = None) -> tuple[list[Explained], Looked]:
+        """Evidence of many images (N, C, H, W) of one bag, in turns, each for its own part in the bag's log odds."""
+        assert self.attending is not None
+        odds = partial(self.bundle.odds, label=label)
+        return explain_bag(self.attending, x, self._explainer, odds, self._layer, grids, self._batch_size)
+
+    def spreads_of_bag(self, x: Tensor, looked: Looked, label: int) -> list[Spread]:
+        """How far a bag of those images (N, C, H, W) moves that are attended to most, when they are disturbed alike."""
+        if self._disturbance is None:
+            return []
+        rows = looked.weights.argsort(descending=True, stable=True)[:TILES_DISTURBED].cpu()
+        bag = x[rows].transpose(0, 1)[None]  # (1, C, n, H, W)
+        return self.spreads(self.explain(bag.to(looked.weights.device), label))
+
+    def features(self, parts: Sequence[Explained], looked: Sequence[Looked] = ()) -> npt.NDArray[np.float32] | None:
+        """(N, D) as the bundle's support knows them; None where it has none.
+
+        Args:
+            looked: what a network that attends saw in each bag, if that is known already.
+        """
         support = self.reliability.support
         if support is None:
             return None
+        if support.layer == FEATURES and self.attending is not None:
+            bags = looked or [bag for part in parts for bag in self.look(part.images)]
+            return torch.cat([bag.embedded for bag in bags]).float().cpu().numpy()
         if all(part.features is not None and part.layer == support.layer for part in parts):
             return torch.cat([part.features for part in parts if part.features is not None]).float().cpu().numpy()
         return features(self.bundle.model, (part.images for part in parts), support.layer)[1]
@@ -95,6 +128,7 @@ class Judge:
         label: int,
         features: npt.NDArray[np.float32] | None = None,
         patient: str | None = None,
+        looked: Looked | None = None,
     ) -> Prediction:
         """Score, threshold, conformal set and support of one series.
 
@@ -103,15 +137,22 @@ class Judge:
             label: which is asked about.
             features: (N, D) of its parts; the support is that of the part with the highest score.
             patient: whom it shows, if that is known; never supported by images of the same patient.
+            looked: what the network saw in its frames or tiles, where it attends to them itself.
         """
         found = self.bundle.prediction(output, label)
         logits = output.detach().double().cpu()
+        parts = logits if looked is None else looked.logits.detach().double().cpu()
+        if looked is not None and len(parts) > 1:
+            scores, weights = self.bundle.odds(parts, label).sigmoid(), looked.weights.double()
+            found = replace(
+                found, part_scores=tuple(scores.tolist()), part_weights=tuple(weights.tolist()), pooling="attention"
+            )
         highest = int(self.bundle.odds(logits, label).argmax())
         return self.reliability.judged(
             found,
             self.bundle.pooled(logits).numpy(),
             label,
-            parts=logits.numpy(),
+            parts=parts.numpy(),
             feature=None if features is None else features[highest],
             patient=patient,
         )
