@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from medcam.errors import ModelError, UsageError
 from medcam.explainers import Explained, explain
 from medcam.explainers._picture import write_nifti
+from medcam.grid import Grid
 from medcam.models import Card, load_bundle, load_model
+from medcam.models._attention import Attending
 from medcam.plugins import near
 from medcam.readers import Decoder, index
 from medcam.storage import storage_errors
@@ -18,10 +20,12 @@ from medcam.study import Series
 from medcam.transforms import compose, prepare
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 WORDS = ("predicted", "all")
 """Targets that are no class."""
+MOST_TILES = 256
+"""Of a slide whose tiles are one bag."""
 
 
 def explain_file(
@@ -44,7 +48,7 @@ def explain_file(
         list[Path]: for each map the evidence as NIfTI, a picture, and a description with scores and geometry.
 
     Raises:
-        UsageError: the file is not exactly one image that can be read.
+        UsageError: the file is not exactly one image that can be read; "too-many-tiles".
         ModelError, ExplainError: the model or the map cannot be had.
     """
     subject = _subject(model, transform, trust_code)
@@ -53,15 +57,30 @@ def explain_file(
         series = _one_series(file, decoder)
         pixels = decoder.pixels(series, Path(scratch))
         prepared = prepare(pixels, compose(subject.transform, series.facts, **subject.options))
-    explained = explain(subject.network, prepared.tensor, method, chosen, layer, head=head, grids=prepared.grids)
+    x, grids = prepared.tensor, prepared.grids
+    attends = Attending.of(subject.network) is not None
+    if attends and x.ndim == 4:
+        x, grids = _bag(x)
+    if attends and layer == "auto" and subject.card is not None:
+        layer = subject.card.layer
+    explained = explain(subject.network, x, method, chosen, layer, head=head, grids=grids)
     with storage_errors(out):
         out.mkdir(parents=True, exist_ok=True)
         return [
             path
-            for row in range(len(prepared.grids))
+            for row in range(len(explained.grids))
             for rank in range(explained.scores.shape[1])
             for path in _write(explained, row, rank, out, file.stem, subject.card, prepared.steps)
         ]
+
+
+def _bag(tiles: "Tensor") -> "tuple[Tensor, tuple[Grid, ...]]":
+    """Tiles (N, C, H, W) as the one bag (1, C, N, H, W) of a network that attends, each a plane of its grid."""
+    if len(tiles) > MOST_TILES:
+        message = f"The network looks at all {len(tiles)} tiles of the slide together, too many to explain at once"
+        raise UsageError("too-many-tiles", f"{message}; screen the slide, which stitches their maps.")
+    bag = tiles.transpose(0, 1)[None]
+    return bag, (Grid.plane(tuple(bag.shape[2:])),)
 
 
 def _write(

@@ -70,7 +70,19 @@ def _parts(case: Case) -> tuple[tuple[str, str], ...]:
     where = f" at {part_words(case, highest)}" if case.kind == "cine" else ""
     pooled = f"pooled by {case.prediction.pooling} over" if case.prediction.pooling else "from"
     words = f"{pooled} {len(scores)} {part}; highest {scores[highest]:.3f}{where}"
-    return (("Pooling", f"{words}, lowest {min(scores):.3f}"),)
+    rows = [("Pooling", f"{words}, lowest {min(scores):.3f}")]
+    if case.prediction.part_weights:
+        rows.append(("Attention", _attention(case, part)))
+    return tuple(rows)
+
+
+def _attention(case: Case, part: str) -> str:
+    """How far the score comes from a few frames or tiles only."""
+    weights = case.prediction.part_weights
+    shares = sorted(weights, reverse=True)
+    half = next(count for count in range(1, len(shares) + 1) if sum(shares[:count]) >= 0.5 * sum(shares))
+    most = f" on {part_words(case, weights.index(shares[0]))}" if case.kind == "cine" else f" on one of the {part}"
+    return f"half of the score's attention lies on {half} of {len(shares)} {part}; most, {shares[0]:.0%},{most}"
 
 
 def spread_words(uncertainty: Uncertainty, score: float, threshold: float) -> str:

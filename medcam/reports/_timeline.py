@@ -41,8 +41,11 @@ def caption(case: Case) -> str:
 
 
 def part_words(case: Case, part: int) -> str:
-    """Which frame a part is; frames count from 1. Where not every frame was scored, only the order is known."""
-    times = case.frame_times_s
+    """Which frame of the source a part is; frames count from 1."""
+    times, seen = case.frame_times_s, case.explanation.input_grid
+    frame = part
     if len(case.prediction.part_scores) != case.grid.shape[0]:
-        return f"scored frame {part + 1}"
-    return f"frame {part + 1}" + (f", {times[part]:.2f} s" if times else "")
+        if len(case.prediction.part_scores) != seen.shape[0]:
+            return f"scored frame {part + 1}"
+        frame = round(float(case.grid.index(seen.position((part, 0, 0)))[0]))  # the model saw some of the frames
+    return f"frame {frame + 1}" + (f", {times[frame]:.2f} s" if times else "")
