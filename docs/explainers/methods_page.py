@@ -48,7 +48,7 @@ SITUATIONS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     (
         "May the map be believed? A second witness that uses no gradient",
         ("occlusion", "rise", "ablationcam"),
-        "what the score loses when the place is hidden, at the price of many forward passes",
+        "what the score loses when the place is hidden, or has when it is seen (`rise`); at the price of many passes",
     ),
     (
         "What does the network look at, whatever it says",
