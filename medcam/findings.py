@@ -16,6 +16,11 @@ from medcam.study import Kind, Reason
 
 Unit = Literal["logit", "score drop", "arbitrary"]
 Outcome = Literal["flagged", "not flagged", "refer"]
+Doubt = Literal[
+    "near the threshold", "set of several answers", "empty set", "set against the threshold",
+    "unlike anything trained on", "networks disagree",
+]  # fmt: skip
+"""Why a case is referred, in kinds that can be counted."""
 Agreement = Literal["accept", "reject", "unsure"]
 
 PROJECTIONS = ("CR", "DX", "DR", "MG", "RF", "XA", "RG", "PX", "IO")
@@ -228,6 +233,8 @@ class Decision(Record):
     reasons: tuple[str, ...]
     demonstration: bool = False
     """A demonstration model looked at something else than a phantom."""
+    doubts: tuple[Doubt, ...] = ()
+    """Of a referred case the kind of each reason."""
 
     @property
     def text(self) -> str:
@@ -387,49 +394,52 @@ def decide(
     name, score, threshold = prediction.score_name, prediction.score, prediction.threshold
     differs = (digits for digits in range(3, 18) if f"{score:.{digits}f}" != f"{threshold:.{digits}f}")
     shown = next(differs, 3)  # so that the words never contradict the decision
-    reasons = []
+    reasons: list[tuple[Doubt, str]] = []
     if uncertainty.score_sd and abs(score - threshold) < refer_within * uncertainty.score_sd:
         near = f"within one SD ({uncertainty.score_sd:.3f}) of the threshold {threshold:.{shown}f}"
-        reasons.append(f"{name} {score:.{shown}f} is {near}")
+        reasons.append(("near the threshold", f"{name} {score:.{shown}f} is {near}"))
     reasons += [*_undecided(prediction), *_unsupported(prediction), *_disagreeing(prediction, uncertainty)]
     if reasons:
-        return Decision("refer", tuple(reasons), demonstration)
+        kinds, words = zip(*reasons, strict=True)
+        return Decision("refer", words, demonstration, kinds)
     relation = "at or above" if score >= threshold else "below"
     why = f"{name} {score:.{shown}f} is {relation} the threshold {threshold:.{shown}f}"
     return Decision("flagged" if score >= threshold else "not flagged", (why,), demonstration)
 
 
-def _undecided(prediction: Prediction) -> Iterator[str]:
+def _undecided(prediction: Prediction) -> Iterator[tuple[Doubt, str]]:
     """The conformal set does not say the same as the threshold."""
     found = prediction.conformal_set
     if found is None:
         return
     above, held = prediction.score >= prediction.threshold, found.finding in found.members
     if not found.members:
-        yield f"the {found.name} is empty: no answer fits as it fits the calibration patients"
+        yield "empty set", f"the {found.name} is empty: no answer fits as it fits the calibration patients"
     elif held and len(found.members) > 1:
         want = ", for want of calibration patients" if found.note else ""
-        yield f"the {found.name} holds {' and '.join(found.members)}{want}"
+        yield "set of several answers", f"the {found.name} holds {' and '.join(found.members)}{want}"
     elif held != above:
         side = "at or above" if above else "below"
-        yield f"the {found.name} holds only {' and '.join(found.members)}, but the score is {side} the threshold"
+        only = f"the {found.name} holds only {' and '.join(found.members)}"
+        yield "set against the threshold", f"{only}, but the score is {side} the threshold"
 
 
-def _unsupported(prediction: Prediction) -> Iterator[str]:
+def _unsupported(prediction: Prediction) -> Iterator[tuple[Doubt, str]]:
     support = prediction.support
     if support is not None and support.novel:
         distance = f"nearest case at {support.nearest:.3g}, training range up to {support.limit:.3g}"
-        yield f"unlike anything trained on: {distance}"
+        yield "unlike anything trained on", f"unlike anything trained on: {distance}"
 
 
-def _disagreeing(prediction: Prediction, uncertainty: Uncertainty) -> Iterator[str]:
+def _disagreeing(prediction: Prediction, uncertainty: Uncertainty) -> Iterator[tuple[Doubt, str]]:
     """Where members are networks, each has a vote."""
     if uncertainty.epistemic is None:
         return
     side, scores = prediction.score >= prediction.threshold, uncertainty.scores.values()
     others = sum((score >= prediction.threshold) != side for score in scores)
     if others >= DISAGREEING * len(scores):
-        yield f"{others} of {len(scores)} networks ({uncertainty.method}) fall on the other side of the threshold"
+        where = f"{others} of {len(scores)} networks ({uncertainty.method}) fall on the other side of the threshold"
+        yield "networks disagree", where
 
 
 def summary(case: Case) -> dict[str, Any]:

@@ -113,6 +113,11 @@ def evaluation_table(evaluation: "Evaluation") -> RenderableType:
         cells = map(number, (one.auroc, one.sensitivity_wilson, one.specificity_wilson, label.calibrated.ece))
         figures.add_row(*(Text(printable(cell)) for cell in (one.label, people, *cells)))
     parts: list[RenderableType] = [figures]
+    for referral in evaluation.referrals:
+        decided, whys = referral.decided, ", ".join(f"{why} {count}" for why, count in referral.reasons.items())
+        left = f"of the others sensitivity {number(decided.sensitivity)}, specificity {number(decided.specificity)}"
+        said = f"{referral.label}: screening refers {number(referral.referred)} of the files ({whys or 'none'}); {left}"
+        parts.append(Text(printable(said)))
     for pair in evaluation.comparisons:
         difference = f"{pair.label}, AUROC less that of the other bundle: {number(pair.difference, 3)}"
         parts.append(Text(printable(difference)))

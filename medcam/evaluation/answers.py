@@ -35,6 +35,8 @@ class Options:
     """Score each frame of a cine by itself."""
     uncertainty: Sequence[str] = ()
     """Disturbances whose spread is tried as a sign of errors."""
+    disturbance: str = ""
+    """What screening measures doubt by, to see whom it would refer; "" as the bundle's pipeline says, or "none"."""
     worst: int = 3
     """Pictures of errors of each kind and label."""
     draws: int = 2000

@@ -29,6 +29,9 @@ from medcam.evaluation.outcome import Evaluation, LeftOutRow, Model
 from medcam.evaluation.overall import overall
 from medcam.evaluation.page import page
 from medcam.evaluation.prediction import deviations, outputs
+from medcam.evaluation.referral import referrals
+from medcam.evaluation.screened import Series, disturbance, screened
+from medcam.evaluation.screened import write as write_screened
 from medcam.evaluation.worst import pick, pictures
 from medcam.models import load_bundle
 from medcam.progress import Progress
@@ -40,6 +43,7 @@ from medcam.uncertainty import SHELF
 __all__ = ["Options", "evaluate"]
 
 RECORD, TABLE, IMAGES, PAGE = "evaluation.json", "predictions.csv", "images.csv", "report.html"
+SCREENED = "screening.csv"
 
 
 def evaluate(
@@ -52,7 +56,7 @@ def evaluate(
     against: Path | str | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Evaluate a bundle and write evaluation.json, predictions.csv and report.html.
+    """Evaluate a bundle and write evaluation.json, predictions.csv, screening.csv and report.html.
 
     Args:
         folder: the bundle.
@@ -73,7 +77,7 @@ def evaluate(
     with storage_errors(out):
         out.mkdir(parents=True, exist_ok=True)
     check(chosen.rule or "max")
-    for method in chosen.uncertainty:
+    for method in (*chosen.uncertainty, *([chosen.disturbance] if chosen.disturbance not in ("", "none") else [])):
         SHELF.load(method)
     bundles = [load_bundle(f, device=chosen.device, trust_code=chosen.trust_code) for f in (folder, against) if f]
     manifest = Manifest.read(data, chosen.where)
@@ -86,9 +90,11 @@ def evaluate(
     if against is not None:
         both, _ = cohort(manifest, bundles, chosen.side, chosen.where)
         compared = _compare(seen, answers(bundles[1], both, meant, chosen, shown), chosen)
+    asked, method = _screened(seen, chosen, shown)
     found, png = _figures(seen, told, chosen, shown)
     evaluation = replace(
         found,
+        referrals=tuple(referrals(asked, method, chosen.draws, chosen.seed)),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         manifest_sha256=hashlib.sha256(Path(data).read_bytes()).hexdigest(),
         labelling=_meaning(meant),
@@ -98,7 +104,10 @@ def evaluate(
     )
     with storage_errors(out):
         _whole(out / TABLE, analysis.with_decisions(seen.cases, seen.decisions).write)
-        (out / IMAGES).unlink(missing_ok=True)  # of an earlier run
+        for name in (IMAGES, SCREENED):  # of an earlier run
+            (out / name).unlink(missing_ok=True)
+        if asked:
+            _whole(out / SCREENED, lambda part: write_screened(asked, part))
         if len(seen.scored) != len(seen.cases):
             _whole(out / IMAGES, seen.scored.write)
         record = json.dumps(evaluation.to_dict(), indent=1, allow_nan=False) + "\n"
@@ -142,6 +151,7 @@ def _figures(seen: Answers, told: Cohort, options: Options, progress: Progress) 
         overall=overall(
             cases.targets, cases.probabilities, decisions.flagged(cases), bootstrap, exclusive=cases.head == "softmax"
         ),
+        referrals=(),
         doubts=(*analysis.doubts(cases, decisions, bootstrap), *_disturbed(seen, options, progress)),
         coverage=tuple(coverage(conformal, cases)) if conformal is not None and whole else (),
         worst=shown.cases,
@@ -150,6 +160,16 @@ def _figures(seen: Answers, told: Cohort, options: Options, progress: Progress) 
         comparisons=(),
     )
     return evaluation, shown.png
+
+
+def _screened(seen: Answers, options: Options, progress: Progress) -> tuple[list[Series], str]:
+    """Every series as screening would decide it, and what measured its doubt; none where frames are scored singly."""
+    if options.frames:
+        return [], ""
+    method = options.disturbance or disturbance(seen.bundle)
+    tick = progress.stage("deciding as screening does")
+    batch = min(options.batch_size, 8)  # eight changed copies of each, and their gradients
+    return screened(seen.bundle, seen.images, seen.manifest, method, batch, tick), method
 
 
 def _disturbed(seen: Answers, options: Options, progress: Progress) -> list[Doubt]:

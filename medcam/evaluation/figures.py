@@ -69,17 +69,24 @@ def reliability(calibrated: Calibrated) -> bytes:
     return _whole(draw, SQUARE)
 
 
-def risk(doubts: Sequence[Doubt]) -> bytes:
-    """Error among the cases that are kept, for each measure of confidence about one question."""
+def risk(doubts: Sequence[Doubt], point: tuple[float, float] | None = None) -> bytes:
+    """Error among the cases that are kept, for each measure of confidence about one question.
+
+    Args:
+        doubts: of the same cases.
+        point: coverage and error of what screening decides about them.
+    """
 
     def draw(axes: Any) -> None:
         for one, colour in zip(doubts, (BLUE, ORANGE, GREEN, PURPLE), strict=False):
             label = f"{one.method}: AURC {number(one.aurc, 3)}"
             axes.plot(one.curve.x, one.curve.y, color=colour, linewidth=1.5, label=label)
+        if point is not None:
+            axes.plot(*point, "o", color=ORANGE, markersize=7, label="screening", zorder=4, clip_on=False)
         rates = sorted({one.errors / one.cases for one in doubts})
         for rate in rates:
             axes.axhline(rate, color=FAINT, linewidth=0.8, linestyle=(0, (4, 3)))
-        top = max(max(one.curve.y) for one in doubts)
+        top = max(*(max(one.curve.y) for one in doubts), point[1] if point is not None else 0.0)
         axes.set(xlabel="share of cases kept, surest first", ylabel="error among them", xlim=(0, 1.01))
         axes.set_ylim(0, max(min(top, 4 * max(*rates, 0.02, 0.0)), 0.05) * 1.25)
         axes.legend(loc="upper left", fontsize=8, frameon=False)

@@ -12,6 +12,7 @@ from medcam.evaluation.curves import Curve
 from medcam.evaluation.doubt import Doubt
 from medcam.evaluation.overall import Overall
 from medcam.evaluation.performance import Performance
+from medcam.evaluation.referral import Referral
 from medcam.evaluation.subgroups import Subgroup
 from medcam.models import Bundle
 from medcam.record import Record
@@ -123,6 +124,8 @@ class Evaluation(Record):
     caveats: tuple[str, ...]
     labels: tuple[LabelResult, ...]
     overall: Overall
+    referrals: tuple[Referral, ...]
+    """By label, over series; empty where frames were scored singly, as screening does not do."""
     doubts: tuple[Doubt, ...]
     coverage: tuple[Coverage, ...]
     worst: tuple[WorstCase, ...]

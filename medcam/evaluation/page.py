@@ -11,6 +11,7 @@ from medcam.evaluation.bootstrap import Estimate
 from medcam.evaluation.caveats import prevalence
 from medcam.evaluation.outcome import Evaluation, LabelResult
 from medcam.evaluation.performance import Performance
+from medcam.evaluation.referral import Referral
 
 TEMPLATE = "_page.html.jinja"
 
@@ -49,9 +50,16 @@ def page(evaluation: Evaluation, pictures: Sequence[bytes] = ()) -> str:
             e=evaluation,
             labels=[_label(result, evaluation.level) for result in evaluation.labels],
             risks=risks,
+            decided=[_risk_of(one) for one in evaluation.referrals],
             pictures=[_image(png, "image/png") for png in pictures],
         )
     )
+
+
+def _risk_of(one: Referral) -> str:
+    """Where screening lies beside the curve of referring by distance alone."""
+    error = one.decided.error.value
+    return _image(figures.risk([one.ranking], None if error is None else (one.coverage, error)))
 
 
 def _label(result: LabelResult, level: str) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from tests.stand_ins import card, network_def, set_to_brightness
 
 FINDING = "opacity"
 MEANT = Labelling.binary(FINDING, ["Infiltration"], ["No Finding"])
-FAST = Options(draws=300, worst=0, workers=1)
+FAST = Options(draws=300, worst=0, workers=1, disturbance="none")
 BLOCKS = {"sick": 14, "healthy": 0, "missed": 3, "false alarm": 12}
 """Side of the bright block in an image of 64 x 64; the network flags from about 8 on."""
 
