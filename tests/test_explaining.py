@@ -11,6 +11,7 @@ from PIL import Image
 from medcam.errors import ModelError, UsageError
 from medcam.explaining import explain_file
 from medcam.models import save_bundle
+from medcam.models.mil import MIL
 from medcam.models.resnet import ResNet
 from tests.small_dicom import scene, write_dx, write_us
 from tests.stand_ins import card, network_def, save_stand_in, set_to_brightness
@@ -108,3 +109,25 @@ def test_a_bundle_of_others_needs_to_be_told_its_input(tmp_path, x_ray):
     with pytest.raises(UsageError, match="unknown-transform"):
         explained(x_ray, str(bundle), tmp_path / "other", "1", transform="xrayy")
     assert not (tmp_path / "other").exists()
+
+
+def test_a_patch_is_explained_by_a_network_that_attends_as_the_bag_it_is(tmp_path):
+    definition = {
+        "_target_": "medcam.models.mil.MIL",
+        "encoder": network_def(in_channels=3),
+        "attention_width": 4,
+    }
+    encoder = ResNet(**{name: value for name, value in network_def(in_channels=3).items() if name != "_target_"})
+    network = MIL(set_to_brightness(encoder), 4)
+    facts = card("histology_tumour", pooling="", layer="encoder.head.map", transform_options={"size": (64, 64)})
+    save_bundle(tmp_path / "b", network, definition, facts, "For tests.", input_shape=(3, 1, 64, 64), modality="SM")
+    pixels = np.full((64, 64, 3), 100, np.uint8)
+    pixels[8:24, 40:56] = 250
+    Image.fromarray(pixels).save(tmp_path / "patch.png")
+    assert explained(tmp_path / "patch.png", str(tmp_path / "b"), tmp_path / "map") == names("patch_gradcam_tumour")
+    facts = json.loads((tmp_path / "map" / "patch_gradcam_tumour.json").read_text())
+    assert facts["layer"] == "encoder.head.map"
+    evidence = nibabel.load(tmp_path / "map" / facts["evidence"]).get_fdata()
+    assert evidence.size == 16 * 16  # of the one patch, in cells of 4 x 4
+    hot = np.argwhere(evidence.reshape(16, 16) > evidence.max() / 2)
+    assert np.abs(4 * hot.mean(0) - (15.5, 47.5)).max() <= 1  # cell i sits at pixel 4 i

@@ -136,6 +136,22 @@ def test_pooling_names_the_frame(results, cases):
     assert "Uncalibrated score of each frame before pooling." in words(report, "images")
 
 
+def test_attention_names_frames_of_the_source_though_the_model_saw_only_some(results, cases):
+    case = cases["cine, demonstration only"]
+    every_second = case.grid.rescaled((5, *case.grid.shape[1:]), (2, 1, 1), (1, 0, 0))  # frames 2, 4, 6, 8, 10
+    seen = replace(case.explanation, input_grid=replace(every_second, frame_times_s=None))
+    prediction = replace(
+        case.prediction,
+        part_scores=(0.1, 0.2, 0.9, 0.3, 0.1),
+        part_weights=(0.05, 0.1, 0.4, 0.3, 0.15),
+        pooling="attention",
+    )
+    finding = rows(said(results, replace(case, prediction=prediction, explanation=seen)), "finding")
+    assert "highest 0.900 at frame 6, 0.25 s" in finding["Pooling"]
+    assert finding["Attention"] == "half of the score's attention lies on 2 of 5 frames; most, 40%, on frame 6, 0.25 s"
+    assert "Attention" not in rows(said(results, case), "finding")
+
+
 def test_technique_says_what_was_taken_and_what_was_left_out_and_why(results, cases):
     case = replace(
         cases["volume, flagged"],
