@@ -238,6 +238,13 @@ def train(
     sensitivity: Annotated[
         float | None, typer.Option(help="Choose the threshold for this sensitivity, e.g. 0.95. Default: Youden.")
     ] = None,
+    calibration: Annotated[
+        str,
+        typer.Option(
+            help="From scores to probabilities: scaling, isotonic (at least 100 calibration patients), or auto: the "
+            "better of both over folds of these patients."
+        ),
+    ] = "scaling",
     seed: Annotated[int, typer.Option(help="Of the split and of everything else that is left to chance.")] = 0,
     precision: Annotated[str, typer.Option(help="auto, 32, bf16-mixed or 16-mixed (bits while training).")] = "auto",
     devices: Annotated[int, typer.Option(help="Processes, or graphics cards, that share each batch.", min=1)] = 1,
@@ -290,6 +297,7 @@ def train(
         split_column=split_column,
         folds=folds,
         sensitivity=sensitivity,
+        calibration=_one_of("--calibration", calibration, {name: name for name in ("scaling", "isotonic", "auto")}),
         half=half,
         workers=workers,
         settings=settings,

@@ -1,6 +1,8 @@
 """What a score is worth, learned on calibration patients and kept in the bundle: numpy, but for judging.
 
 calibration.py        logits to probabilities (Platt, temperature), and back to another prevalence
+isotonic.py           calibration by rising steps, where there are patients enough
+choice.py             which of the two calibrations, by folds of the calibration patients
 calibration_error.py  how far probabilities are from frequencies: ECE, Brier, NLL, bins of a reliability plot
 conformal.py          sets of answers that hold the true one for a stated share of patients
 thresholds.py         where to cut: Youden, a fixed sensitivity, costs, each with its interval

@@ -57,6 +57,7 @@ class Reliability:
             raise ModelError("bundle-reliability", f"{bundle.folder} is damaged ({error}); make it anew.") from error
         counts = [
             *([] if whole.calibration is None else [len(whole.calibration.scale)]),
+            *([] if whole.calibration is None or not whole.calibration.steps else [len(whole.calibration.steps)]),
             *([] if whole.conformal is None else [len(whole.conformal.labels)]),
             *([] if whole.support is None else [len(whole.support.thresholds)]),
         ]

@@ -1,4 +1,7 @@
-"""From logits to probabilities: Platt scaling for each label, one temperature for a softmax (Platt 1999, Guo 2017)."""
+"""From logits to probabilities: Platt scaling for each label, one temperature for a softmax (Platt 1999, Guo 2017).
+
+Or isotonic steps, see `isotonic`.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,11 +13,13 @@ import numpy.typing as npt
 
 from medcam.errors import UsageError
 from medcam.record import Record
+from medcam.reliability.isotonic import Steps, refuse_few
 from medcam.reliability.thresholds import Threshold
 
 Values = npt.NDArray[np.float64]
 T = TypeVar("T")
 Head = Literal["single-logit", "sigmoid", "softmax"]
+Kind = Literal["scaling", "isotonic"]
 
 BLOB = "configs/calibration.json"
 """Where a bundle keeps it."""
@@ -25,7 +30,11 @@ LEAST, MOST = 0.02, 50.0
 
 @dataclass(frozen=True)
 class Calibration(Record):
-    """probability = sigmoid(scale x logit + offset), or the softmax of it; K labels in the order of the logits."""
+    """probability = sigmoid(scale x logit + offset), or the softmax of it; K labels in the order of the logits.
+
+    With isotonic steps these take the place of the logits: log odds of the steps' probabilities, of a softmax the
+    logarithms of the steps of each class against the others, so that the classes add up to one again.
+    """
 
     head: Head
     scale: tuple[float, ...]
@@ -43,6 +52,14 @@ class Calibration(Record):
     """(K,) on the scale of the probabilities; empty: the card's threshold, on that scale, holds for all."""
     figures: Mapping[str, float] = field(default_factory=dict)
     """What is to be shown beside it, e.g. ECE before and after on other patients."""
+    steps: tuple[Steps | None, ...] = ()
+    """(K,) of an isotonic calibration; None for a label that could not be fitted. Scores of one step are equal: order
+    within it is lost."""
+
+    @property
+    def kind(self) -> Kind:
+        """How it was fitted."""
+        return "isotonic" if self.steps else "scaling"
 
     def fitted(self, label: int) -> bool:
         """Whether there was anything to learn about this label."""
@@ -60,12 +77,22 @@ class Calibration(Record):
             offset=chosen(self.offset),
             prior=chosen(self.prior),
             thresholds=chosen(self.thresholds),
+            steps=chosen(self.steps),
         )
 
     def probability(self, logits: npt.ArrayLike) -> Values:
         """(..., K) logits to (..., K) probabilities."""
-        z = np.asarray(logits, np.float64) * np.array(self.scale) + np.array(self.offset)
-        return probabilities(z, self.head)
+        z = self._stepped(np.asarray(logits, np.float64)) if self.steps else np.asarray(logits, np.float64)
+        return probabilities(z * np.array(self.scale) + np.array(self.offset), self.head)
+
+    def _stepped(self, logits: Values) -> Values:
+        """(..., K) log odds, of a softmax log probabilities, after the steps."""
+        odds = against_others(logits) if self.head == "softmax" else logits
+        columns = [
+            sigmoid(odds[..., k]) if steps is None else steps.at(odds[..., k]) for k, steps in enumerate(self.steps)
+        ]
+        p = np.stack(columns, axis=-1)
+        return np.log(np.clip(p, 1e-12, 1)) if self.head == "softmax" else log_odds(p)
 
     def shift_prior(self, prior: Sequence[float]) -> Self:
         """The same for patients among whom the labels are more or less common than among the calibration patients.
@@ -101,8 +128,11 @@ def fit(
     *,
     patients: Sequence[str] | None = None,
     origin: str = "",
+    kind: Kind = "scaling",
+    labels: Sequence[str] = (),
+    enough: bool = False,
 ) -> Calibration:
-    """Learn the scale from patients who served neither for training nor for stopping it.
+    """Learn the scale, or steps, from patients who served neither for training nor for stopping it.
 
     Args:
         logits: (N, K).
@@ -110,9 +140,13 @@ def fit(
         head: "softmax" fits one temperature; else each label gets a scale and an offset. Both with smoothed targets.
         patients: (N,) for their number; by default each image is a patient.
         origin: who they are, in words.
+        kind: "isotonic" fits steps instead of scale and offset; conformal sets of single labels keep their promise,
+            because steps change no order but for ties.
+        labels: (K,) names, for messages.
+        enough: do not count whether there are patients enough for steps, as in a fold of them.
 
     Raises:
-        UsageError: "one-class", no label is there with and without.
+        UsageError: "one-class", no label is there with and without; "too-few-patients" for steps.
     """
     z, y = (np.asarray(values, np.float64).reshape(len(np.asarray(logits)), -1) for values in (logits, targets))
     prior = y.mean(axis=0)
@@ -120,12 +154,19 @@ def fit(
     if not usable.any():
         raise UsageError("one-class", "No label is both present and absent among the calibration patients; add some.")
     scale, offset = np.ones(z.shape[1]), np.zeros(z.shape[1])
-    if head == "softmax":
+    names = [str(n) for n in range(len(z))] if patients is None else list(patients)
+    steps: tuple[Steps | None, ...] = ()
+    if kind == "isotonic":
+        if not enough:
+            refuse_few(y, names, labels)
+        odds = against_others(z) if head == "softmax" else z
+        steps = tuple(Steps.fit(odds[:, k], y[:, k]) if usable[k] else None for k in range(z.shape[1]))
+    elif head == "softmax":
         scale[:] = _temperature(z, y)
     else:
         for k in np.flatnonzero(usable):
             scale[k], offset[k] = _platt(z[:, k], y[:, k])
-    count = len(z) if patients is None else len(set(patients))
+    count = len(set(names))
     return Calibration(
         head=head,
         scale=tuple(scale.tolist()),
@@ -134,6 +175,7 @@ def fit(
         patients=count,
         images=len(z),
         origin=origin or f"{count} calibration patients",
+        steps=steps,
     )
 
 
@@ -145,6 +187,15 @@ def probabilities(logits: npt.ArrayLike, head: Head) -> Values:
         softmax: Values = p / p.sum(axis=-1, keepdims=True)
         return softmax
     return sigmoid(z)
+
+
+def against_others(logits: npt.ArrayLike) -> Values:
+    """(..., K) logits of a softmax to the log odds of each class against all others, exact where these are sure."""
+    z = np.asarray(logits, np.float64)
+    others = np.where(np.eye(z.shape[-1], dtype=bool), -np.inf, z[..., None, :])  # (..., K, K): a row for each class
+    most = others.max(axis=-1, keepdims=True)
+    odds: Values = z - (most[..., 0] + np.log(np.exp(others - most).sum(axis=-1)))
+    return odds
 
 
 def sigmoid(z: npt.ArrayLike) -> Values:

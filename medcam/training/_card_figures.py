@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from medcam.evaluation.coverage import Coverage
 from medcam.evaluation.performance import Performance
 from medcam.evaluation.subgroups import Subgroup
+from medcam.reliability.calibration import Calibration
 from medcam.training._markdown import number, table, told, words
 from medcam.training.account import Account
 
@@ -64,8 +65,7 @@ def reliability(account: Account) -> str:
         (
             name,
             f"{calibration.prior[k]:.3f}",
-            f"{calibration.scale[k]:.3f}",
-            f"{calibration.offset[k]:.3f}",
+            _fitted(calibration, k),
             f"{cut.value:.4f} ({cut.interval[0]:.4f} to {cut.interval[1]:.4f})",
             cut.origin,
         )
@@ -80,14 +80,14 @@ def reliability(account: Account) -> str:
         novel = "What is unlike all of them is not known, for want of calibration patients."
     return f"""## Reliability
 
-Learned on {calibration.patients} calibration patients ({calibration.images} files), measured on the test patients. \
+Learned on {calibration.origin} ({calibration.images} files), measured on the test patients.{_tried(calibration)} \
 The ECE of a small sample is not zero even where every probability is true: see by chance.
 
 {table(("Figure", "As the network says", "Calibrated", "By chance"), rows)}
 
 The probabilities hold where labels are as common as among the calibration files.
 
-{table(("Label", "Share of calibration files", "Scale", "Offset", "Threshold (95 %)", "Origin of the threshold"), cuts)}
+{table(("Label", "Share of calibration files", "Calibration", "Threshold (95 %)", "Origin of the threshold"), cuts)}
 
 Conformal sets ({conformal.score.upper()}, by class and patient) promise to hold the truth for \
 {1 - conformal.alpha:.0%} of patients like these.
@@ -95,6 +95,19 @@ Conformal sets ({conformal.score.upper()}, by class and patient) promise to hold
 {table(("True answer", "Calibration patients", "Held for test patients", "Sets with every answer", "Empty sets"), sets)}
 
 Support: the features of {account.support_cases:,} training files are kept, without pixels. {novel}"""
+
+
+def _fitted(calibration: Calibration, k: int) -> str:
+    if not calibration.fitted(k):
+        return "none: all or no calibration files have it"
+    steps = calibration.steps[k] if calibration.steps else None
+    return f"{steps.count} steps" if steps else f"{calibration.scale[k]:.3f} x logit + {calibration.offset[k]:.3f}"
+
+
+def _tried(calibration: Calibration) -> str:
+    """What else was seen of the calibration, and what steps do to the order of scores."""
+    told = "".join(f" {name[0].upper()}{name[1:]}: {value:.4f}." for name, value in calibration.figures.items())
+    return f"{told} Scores of one step are equal, so that the AUROC may be lower." if calibration.steps else told
 
 
 def _patients(account: Account, one: Coverage) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from medcam.data.splits import HashedSplit
 from medcam.errors import UsageError
@@ -12,7 +13,8 @@ from medcam.evaluation.table import Scored
 from medcam.reliability import calibration as calibrating
 from medcam.reliability import conformal as covering
 from medcam.reliability import support as supporting
-from medcam.reliability.calibration import Calibration
+from medcam.reliability.calibration import Calibration, Kind
+from medcam.reliability.choice import choose
 from medcam.reliability.conformal import Conformal
 from medcam.reliability.support import Support
 from medcam.reliability.thresholds import Threshold, fixed_sensitivity, youden
@@ -41,7 +43,14 @@ class Learned:
         }
 
 
-def learn(training: Answers, calibration: Answers, alpha: float, sensitivity: float | None, salt: str) -> Learned:
+def learn(
+    training: Answers,
+    calibration: Answers,
+    alpha: float,
+    sensitivity: float | None,
+    salt: str,
+    kind: Kind | Literal["auto"] = "scaling",
+) -> Learned:
     """From what the network said about two groups of patients, none of whom is a test patient.
 
     Args:
@@ -50,9 +59,17 @@ def learn(training: Answers, calibration: Answers, alpha: float, sensitivity: fl
         alpha: how often a conformal set may miss the truth.
         sensitivity: of the threshold; None takes Youden's.
         salt: of the hashed split.
+        kind: of the calibration; "auto" takes the better one over folds of its own patients.
+
+    Raises:
+        UsageError: "too-few-patients" for an isotonic calibration.
     """
     told = calibration.scored
-    fitted = calibrating.fit(told.logits, told.targets, told.head, patients=told.patients)
+    if kind == "auto":
+        fitted = choose(told.logits, told.targets, told.head, told.patients, told.labels)
+    else:
+        people = told.patients
+        fitted = calibrating.fit(told.logits, told.targets, told.head, patients=people, kind=kind, labels=told.labels)
     known = calibration.calibrated(fitted)
     thresholds = tuple(_threshold(known, k, sensitivity) for k in range(len(known.labels)))
     fitted = replace(fitted, thresholds=thresholds)

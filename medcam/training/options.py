@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from medcam.data.splits import WITHIN
 from medcam.record import Record
@@ -36,6 +36,8 @@ class Options(Record):
     """What each fold takes out of its training patients, as shares of all patients."""
     sensitivity: float | None = None
     """The threshold finds this share of the sick; None: Youden."""
+    calibration: Literal["scaling", "isotonic", "auto"] = "scaling"
+    """"scaling", "isotonic", or "auto": the better of both over folds of the calibration patients."""
     miscoverage: float = 0.1
     """How often a conformal set may miss the truth."""
     half: bool = False

@@ -19,6 +19,7 @@ from medcam.data.manifest import Manifest, Row
 from medcam.data.splits import SHARES, SIDES, Split, from_column, hold_out, k_fold, take_out
 from medcam.errors import UsageError
 from medcam.pipeline import Pipeline, shelf
+from medcam.reliability.isotonic import refuse_few
 from medcam.training.bagging import bag_of, bag_targets
 from medcam.training.options import Options
 from medcam.transforms import SHELF as TRANSFORMS
@@ -143,6 +144,8 @@ def make_plan(name: str, data: Path, options: Options) -> Plan:
     )
     for split in plan.splits:
         _refuse_empty(plan, split)
+        if options.calibration == "isotonic":
+            _refuse_few(plan, split)
     return plan
 
 
@@ -189,6 +192,12 @@ def _refuse_empty(plan: Plan, split: Split) -> None:
                 message = f"Nobody {words} {plan.pipeline.finding} is on the {side} side ({split.how})"
                 advice = "take fewer folds" if len(plan.splits) > 1 else "say who is where in a column split"
                 raise UsageError("too-few-patients", f"{message}; add patients, or {advice}.")
+
+
+def _refuse_few(plan: Plan, split: Split) -> None:
+    """Before hours of training rather than after them: steps need calibration patients enough."""
+    inside = [i for i, row in enumerate(plan.rows) if split.sides[row.patient_id] == "calibration"]
+    refuse_few(plan.targets[inside], [plan.rows[i].patient_id for i in inside], plan.labelling.names)
 
 
 def _transform_options(pipeline: Pipeline, size: tuple[int, ...]) -> dict[str, Any]:

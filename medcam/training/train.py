@@ -177,7 +177,8 @@ def train_split(
         side: ask(whole, layer, sides[side], plan, pooling, settings.batch, progress.stage(f"{side} patients"))
         for side in ("training", "calibration", "test")
     }
-    learned = learn(told["training"], told["calibration"], options.miscoverage, options.sensitivity, plan.salt)
+    cuts = (options.miscoverage, options.sensitivity, plan.salt, options.calibration)
+    learned = learn(told["training"], told["calibration"], *cuts)
     card = card_of(plan, learned, shown if plan.bag is not None else told["calibration"].layer, pooling)
     colours = full_colour(
         Bundle(whole, card, out), sides["calibration"], told["calibration"], learned, plan.label, cines

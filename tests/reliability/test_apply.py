@@ -6,12 +6,14 @@ import torch
 from scipy.special import expit
 
 from medcam.errors import ModelError
-from medcam.findings import Prediction
+from medcam.findings import Prediction, Uncertainty, decide
 from medcam.models import load_bundle
 from medcam.reliability import calibration, conformal, support
 from medcam.reliability.apply import Reliability, uncertainty
 from medcam.reliability.calibration import Calibration
 from medcam.reliability.conformal import Conformal
+from medcam.reliability.isotonic import Steps
+from medcam.reliability.judging import Judge
 from medcam.reliability.support import Examples, Support
 from medcam.reliability.thresholds import Threshold
 from tests.stand_ins import save_stand_in
@@ -98,6 +100,19 @@ def test_of_a_softmax_the_temperature_works_on_all_logits():
     assert Reliability("softmax", warm).judged(PLAIN, z, 1).score == pytest.approx(expected)
 
 
+def test_steps_reach_the_prediction_of_a_saved_bundle(tmp_path):
+    steps = Steps((-1.0, 1.0, 2.0), (0.1, 0.5, 0.9))
+    cut = Threshold(0.4, "Youden", (0.3, 0.5), 0.9, 0.8)
+    learned = Calibration("single-logit", (1.0,), (0.0,), (0.3,), 120, 240, thresholds=(cut,), steps=(steps,))
+    found = Judge(saved(tmp_path / "steps", calibration=learned))
+    for z, expected in ((-7.0, 0.1), (0.0, 0.3), (1.5, 0.7), (30.0, 0.9)):
+        prediction = found.prediction(torch.tensor([[z]]), 0)
+        assert prediction.score == pytest.approx(expected)
+        assert decide(prediction, Uncertainty("none", {}, None), False).outcome == (
+            "flagged" if expected >= 0.4 else "not flagged"
+        )
+
+
 @pytest.mark.parametrize(
     "blobs",
     [
@@ -105,6 +120,7 @@ def test_of_a_softmax_the_temperature_works_on_all_logits():
         {"calibration": b"no json"},
         {"conformal": b'{"alpha": 0.1}'},
         {"support": b"nonsense"},
+        {"calibration": Calibration("single-logit", (1.0,), (0.0,), (0.5,), 9, 9, steps=(None, None))},
         {"calibration": Calibration("sigmoid", (1.0, 1.0), (0.0, 0.0), (0.5, 0.5), 9, 9)},
     ],
 )

@@ -266,6 +266,7 @@ def test_nan_in_the_loss_ends_the_training_with_its_name_and_leaves_no_bundle(ra
         ({"split_column": True}, "bad-split-column"),
         ({"split_column": True, "folds": 3}, "bad-folds"),
         ({"folds": 200}, "too-few-patients"),
+        ({"calibration": "isotonic"}, "too-few-patients"),
     ],
 )
 def test_what_cannot_be_meant(ran: Ran, tmp_path: Path, change: dict[str, Any], code: str) -> None:
