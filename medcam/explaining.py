@@ -3,7 +3,7 @@
 import json
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +60,7 @@ def explain_file(
     x, grids = prepared.tensor, prepared.grids
     attends = Attending.of(subject.network) is not None
     if attends and x.ndim == 4:
-        x, grids = _bag(x)
+        x, grids = _bag(x, grids)
     if attends and layer == "auto" and subject.card is not None:
         layer = subject.card.layer
     explained = explain(subject.network, x, method, chosen, layer, head=head, grids=grids)
@@ -74,13 +74,14 @@ def explain_file(
         ]
 
 
-def _bag(tiles: "Tensor") -> "tuple[Tensor, tuple[Grid, ...]]":
-    """Tiles (N, C, H, W) as the one bag (1, C, N, H, W) of a network that attends, each a plane of its grid."""
+def _bag(tiles: "Tensor", grids: tuple[Grid, ...]) -> "tuple[Tensor, tuple[Grid, ...]]":
+    """Tiles (N, C, H, W) as the bag (1, C, N, H, W) of a network that attends; where they lie is told of one only."""
     if len(tiles) > MOST_TILES:
         message = f"The network looks at all {len(tiles)} tiles of the slide together, too many to explain at once"
         raise UsageError("too-many-tiles", f"{message}; screen the slide, which stitches their maps.")
     bag = tiles.transpose(0, 1)[None]
-    return bag, (Grid.plane(tuple(bag.shape[2:])),)
+    space = tuple(bag.shape[2:])
+    return bag, (replace(grids[0], shape=space) if len(tiles) == 1 else Grid.plane(space),)
 
 
 def _write(
