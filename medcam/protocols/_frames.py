@@ -22,6 +22,8 @@ DROPOUT = 0.5
 """Before the last layer."""
 PASSES = 10
 BATCH = 32
+UPSIDE_DOWN = 0
+"""Axis of the rows: the number of its mirroring among `Settings.flips`."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,9 @@ class Folds:
     dropout_sd: Values
     """(N,): of the predicted class's probability over passes with dropout; NaN if nobody asked."""
     augmentation_sd: Values
-    """(N,): the same over changed copies of the frame."""
+    """(N,): the same over copies of the frame that are changed as in the training."""
+    upright_sd: Values
+    """(N,): the same without those that are mirrored upside down."""
 
 
 def train_frames(
@@ -50,7 +54,7 @@ def train_frames(
         settings: of the training; `keep` is "last".
         work: keeps each fold.
         progress: where the epochs are shown.
-        doubt: whether to measure both spreads, which cost many passes.
+        doubt: whether to measure the spreads, which cost many passes.
     """
     splits = k_fold(images.patients, images.targets, folds, settings.seed, within={})
     networks, parts = [], []
@@ -73,10 +77,10 @@ def train_frames(
             resume=True,
         )
         networks.append(network.eval())
-        parts.append(_asked(network, images.subset(sides["test"]), settings.seed, doubt))
+        parts.append(asked(network, images.subset(sides["test"]), settings, doubt))
     order = np.argsort(np.concatenate([split.indices(images.patients)["test"] for split in splits]), kind="stable")
-    logits, by_dropout, by_change = (np.concatenate(each)[order] for each in zip(*parts, strict=True))
-    return Folds(tuple(networks), scored_frames(images, logits), by_dropout, by_change)
+    logits, *spreads = (np.concatenate(each)[order] for each in zip(*parts, strict=True))
+    return Folds(tuple(networks), scored_frames(images, logits), *spreads)
 
 
 def scored_frames(images: Images, logits: Values) -> Scored:
@@ -104,23 +108,30 @@ def _batches(images: Images) -> Iterator[torch.Tensor]:
         yield torch.stack([images[i]["image"] for i in range(start, min(start + BATCH, len(images)))])
 
 
-def _asked(network: nn.Module, images: Images, seed: int, doubt: bool) -> tuple[Values, Values, Values]:
-    """Logits (N, K), and both spreads (N,) of the probability of the class that the mean of the passes predicts."""
+def asked(
+    network: nn.Module, images: Images, settings: Settings, doubt: bool = True
+) -> tuple[Values, Values, Values, Values]:
+    """Logits (N, K), and spreads (N,) of the probability of the class that the mean of the passes predicts.
+
+    By dropout, by copies changed as in the training, and by such copies that are not mirrored upside down: a pleura
+    below is no ultrasound of a lung, so that its doubt is not that of the picture.
+    """
     if not doubt:
         unknown = np.full(len(images), np.nan)
-        return frame_logits(network, images), unknown, unknown
-    generator = torch.Generator().manual_seed(seed)
-    logits, dropped, changed = [], [], []
+        return frame_logits(network, images), unknown, unknown, unknown
+    sideways = tuple(axis for axis in settings.flips if axis != UPSIDE_DOWN)
+    random = {flips: torch.Generator().manual_seed(settings.seed) for flips in (settings.flips, sideways)}
+    logits, dropped = [], []
+    changed: dict[tuple[int, ...], list[torch.Tensor]] = {flips: [] for flips in random}
     with torch.no_grad():
         for x in _batches(images):
             logits.append(network(x))
-            changed.append(torch.stack([network(augment_images(x, (), generator)).softmax(1) for _ in range(PASSES)]))
-            dropped.append(_with_dropout(network, x, seed))
-    return (
-        torch.cat(logits).double().numpy(),
-        _spread(torch.cat(dropped, dim=1)),
-        _spread(torch.cat(changed, dim=1)),
-    )
+            dropped.append(_with_dropout(network, x, settings.seed))
+            for flips, generator in random.items():
+                copies = (augment_images(x, flips, generator, changes=settings.changes) for _ in range(PASSES))
+                changed[flips].append(torch.stack([network(copy).softmax(1) for copy in copies]))
+    by_change, upright = (_spread(torch.cat(changed[flips], dim=1)) for flips in (settings.flips, sideways))
+    return torch.cat(logits).double().numpy(), _spread(torch.cat(dropped, dim=1)), by_change, upright
 
 
 def _with_dropout(network: nn.Module, x: torch.Tensor, seed: int) -> torch.Tensor:

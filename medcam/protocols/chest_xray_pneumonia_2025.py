@@ -86,11 +86,11 @@ TRAININGS: Mapping[str, Mapping[str, Mapping[str, object]]] = {
 def options(full: bool) -> Options:
     """What all networks share."""
     return Options(
-        size=(320,) if full else (112,),
-        folds=5 if full else 3,
-        within={"validation": 0.02, "calibration": 0.08} if full else {"validation": 0.04, "calibration": 0.12},
+        size=(320,) if full else (128,),
+        folds=5,
+        within={"validation": 0.02, "calibration": 0.08},
         positive=",".join(OPACITY),
         negative=NEGATIVE,
         workers=2,
-        settings=Settings(epochs=40 if full else 12, patience=None, keep="last", gamma=1.0, alpha="counts", flips=(1,)),
+        settings=Settings(epochs=40 if full else 15, patience=None, keep="last", gamma=1.0, alpha="counts", flips=(1,)),
     )

@@ -1,13 +1,12 @@
 """Explainable lung ultrasound (POCOVID-Net, 2020), with groups of patients kept apart."""
 
 import csv
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import rankdata
 
 from medcam.data.dataset import load
 from medcam.data.images import Images
@@ -19,13 +18,17 @@ from medcam.evaluation.doubt import one_minus_two_sigma, pearson
 from medcam.evaluation.overall import overall
 from medcam.evaluation.performance import performance
 from medcam.evaluation.table import Scored, Values
-from medcam.protocols._frames import Folds, counts, frame_logits, train_frames
+from medcam.protocols._frames import Folds, asked, counts, train_frames
+from medcam.protocols._severity import LEAST_SURE, correlations, sure
 from medcam.protocols.base import Protocol, Setting
+from medcam.training._augmentation import Changes
 from medcam.training._markdown import table, told
 from medcam.training.settings import Settings
 
 CLASSES = {"covid": ("covid19",), "pneumonia": ("bacterial_pneumonia",), "regular": ("healthy",)}
 POCUS, BLUES = "POCUS (POCOVID-Net)", "COVID-BLUES"
+PAPER = Changes(shift=0.1, zoom=0.0, turn=math.radians(10), gain=0.0, offset=0.0, noise=0.0)
+"""The paper's augmentation, beside mirroring along both axes."""
 RULES = ("mean probability", "majority vote")
 
 
@@ -56,7 +59,7 @@ class LungUltrasound2020(Protocol):
         folds = 3
         settings = Settings(
             epochs=20 if setting.full else 6, per_epoch=None if setting.full else 400, patience=None, keep="last",
-            gamma=0.0, balance="image", flips=(1,),
+            gamma=0.0, balance="image", flips=(0, 1), changes=PAPER,
         )  # fmt: skip
         size = 224 if setting.full else 112
         model = "resnet18"
@@ -68,7 +71,7 @@ class LungUltrasound2020(Protocol):
 
         images, by_group = trained(manifest, "by_group", True)
         _, by_clip = trained(_by_clip(manifest, setting.work), "by_clip", False)
-        blues = _severity(manifest, by_group, size, setting)
+        blues = _severity(manifest, by_group, settings, size, setting)
         return [
             _material(images, model, size, folds, settings),
             _tested({"groups": by_group, "clips (leaks)": by_clip}),
@@ -114,7 +117,8 @@ def _material(images: Images, model: str, size: int, folds: int, settings: Setti
 
 A group may hold clips of several classes. {model}, random first weights, {size} px, proportions kept, dropout 0.5 \
 before the last layer, {settings.epochs} epochs of {settings.per_epoch or "all"} frames, the last one kept, \
-cross-entropy, classes drawn equally often, images shifted, zoomed, turned, mirrored left to right and made noisier. \
+cross-entropy, classes drawn equally often, images changed as in the paper: turned by up to 10 degrees, shifted by up \
+to 10 %, mirrored left to right and upside down, the border repeated. \
 {folds} folds: {rows[0][1]} groups with COVID-19 allow no more."""
 
 
@@ -163,6 +167,7 @@ def _doubt(run: Folds) -> str:
     for name, deviation, published in (
         ("dropout, 10 passes", run.dropout_sd, "0.29"),
         ("augmentation, 10 copies", run.augmentation_sd, "0.41"),
+        ("augmentation, 10 copies, none upside down", run.upright_sd, ""),
     ):
         sure = one_minus_two_sigma(deviation)
         found = draws.estimate(partial(pearson, sure, right))
@@ -176,43 +181,52 @@ def _doubt(run: Folds) -> str:
 {table(header, rows)}
 
 Frames, split by groups. Confidence is 1 less twice the standard deviation of the predicted class's probability. \
-Copies are those of the training, without mirroring upside down, which the paper has."""
+Copies are those of the training, as in the paper. A lung is never seen upside down, so that such copies make doubt \
+that is not the picture's: the last row is without them."""
 
 
-@dataclass(frozen=True)
-class _Clip:
-    patient: str
-    severity: float
-    probability: float
-
-
-def _severity(manifest: Path, run: Folds, size: int, setting: Setting) -> str:
+def _severity(manifest: Path, run: Folds, settings: Settings, size: int, setting: Setting) -> str:
     labels = Labelling.classes({"covid": ("covid19",), "other": ("covid_negative_symptomatic",)})
     where = {"dataset": BLUES, "view_or_probe": "convex"}
     images = _frames(manifest, where, size, setting, labels)
     stated = Manifest.read(manifest, where)
-    logits = [frame_logits(network, images) for network in run.networks]
-    sick = np.mean([1 - _softmax(z)[:, 2] for z in logits], axis=0)  # not regular
-    clips = []
-    for row in np.unique(images.rows):
-        told_of = stated.rows[int(row)]
-        frames = images.rows == row
-        clips.append(_Clip(told_of.patient_id, float(told_of.columns["severity_score"]), float(sick[frames].mean())))
-    severity, score = np.array([c.severity for c in clips]), np.array([c.probability for c in clips])
-    draws = Bootstrap([c.patient for c in clips])
-    found = draws.estimate(partial(pearson, rankdata(severity), rankdata(score)))
-    rows = [
-        (f"{level:g}", int((severity == level).sum()), f"{score[severity == level].mean():.3f}")
+    logits, *spreads = zip(*(asked(network, images, settings) for network in run.networks), strict=True)
+    probabilities = np.mean([_softmax(z) for z in logits], axis=0)  # (frames, classes)
+    confidence = np.mean([one_minus_two_sigma(sd) for sds in spreads[:2] for sd in sds], axis=0)
+    kept = sure(confidence)
+    clips = [row for row in np.unique(images.rows) if (kept & (images.rows == row)).any()]
+    frames = [np.flatnonzero(kept & (images.rows == row)) for row in clips]
+    rows = [stated.rows[int(row)] for row in clips]
+    severity = np.array([float(row.columns["severity_score"]) for row in rows])
+    covid = np.array([probabilities[own, 0].mean() for own in frames])
+    sick = np.array([1 - probabilities[own, 2].mean() for own in frames])  # not regular
+    called = np.array([np.bincount(probabilities[own].argmax(axis=1), minlength=3).argmax() == 0 for own in frames])
+    positive = np.array([row.label == "covid19" for row in rows])
+    patients = [row.patient_id for row in rows]
+    scores = {"COVID-19": covid, "not regular": sick}
+    found = {name: correlations(score, severity, patients) for name, score in scores.items()}
+    levels = [
+        (f"{level:g}", int((severity == level).sum()), *(f"{s[severity == level].mean():.3f}" for s in scores.values()))
         for level in np.unique(severity)
     ]
+    rs = [(name, told(one.clips), told(one.between), told(one.within)) for name, one in found.items()]
+    people, several = found["COVID-19"].several
     return f"""## Severity on another data set
 
-{len(clips)} clips of {len({c.patient for c in clips})} patients of COVID-BLUES, from which nothing was learned: the \
-mean over folds and frames of the probability of not being regular, against the experts' severity score.
+{len(clips)} clips of {len(set(patients))} patients of COVID-BLUES, from which nothing was learned. As in the paper, \
+the frames below the {LEAST_SURE:.0%} quantile of confidence (the mean of dropout and augmentation over the folds; \
+{int((~kept).sum())} of {len(kept)} frames) are left out, and a clip's probability is the mean over folds and frames.
 
-{table(("Severity", "Clips", "Mean probability of disease"), rows)}
+{table(("Severity (experts, 0 to 3)", "Clips", "Mean P(COVID-19)", "Mean P(not regular)"), levels)}
 
-Spearman's correlation {told(found)}, patients drawn (ranks of all clips are kept in each draw)."""
+{table(("Pearson r of severity with P", "Over clips", "Between patients", "Within patients"), rs)}
+
+Patients were drawn. Within: of the clips' differences from their patient's means, to which only the {several} clips \
+of {people} patients with clips of different severity can contribute. No frame has a severity of its own.
+
+By the majority of the frames that are left, COVID-19 is said of {int((called & positive).sum())} of \
+{int(positive.sum())} clips of patients with a positive PCR, and of {int((called & ~positive).sum())} of \
+{int((~positive).sum())} of symptomatic patients with a negative one."""
 
 
 def _softmax(logits: Values) -> Values:

@@ -30,6 +30,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="medcam-bench-") as folder, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what MONAI says about its own use of torch
             rows = importlib.import_module(f"tests.benchmarks.{name}").run(Path(folder), chosen.rounds, chosen.quick)
+            if not rows:
+                print(f"{name}: nothing to measure on this machine", flush=True)
+                continue
             print(as_table(rows), flush=True)
             command = f"python -m tests.benchmarks {name} --rounds {chosen.rounds}{quick} --write"
             sections[name] = section(name, rows, command, load)
