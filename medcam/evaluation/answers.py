@@ -8,13 +8,17 @@ from medcam.data.dataset import LeftOut, load
 from medcam.data.images import Images
 from medcam.data.labelling import Labelling
 from medcam.data.manifest import Manifest
+from medcam.data.wholes import Wholes
 from medcam.evaluation.aggregation import VOTE, Level, aggregate
 from medcam.evaluation.decisions import Decisions
 from medcam.evaluation.prediction import score
 from medcam.evaluation.table import Scored
 from medcam.models import Bundle
+from medcam.models._attention import Attending
 from medcam.progress import Progress
 
+RATE = "frames_per_second"
+"""The option of a transform that takes so many frames of a cine."""
 POOLING = {"": "mean probability", "mean": "mean logit"}
 """From a card's pooling to the rule of `aggregation`; others have one name."""
 
@@ -60,6 +64,7 @@ class Answers:
     """About images, frames and tiles."""
     manifest: Manifest
     images: Images
+    """What was scored: images, tiles or single frames, each by itself; or cines and bags of patches, see `Wholes`."""
     left_out: tuple[LeftOut, ...]
     scored: Scored
     """A row per image, frame or tile."""
@@ -76,17 +81,24 @@ class Answers:
 
 def answers(bundle: Bundle, manifest: Manifest, meant: Labelling, options: Options, progress: Progress) -> Answers:
     """Decode, score, pool and calibrate."""
-    card = bundle.card
+    card, stated = bundle.card, bundle.card.transform_options
+    cines = RATE in stated  # of as many frames as they are long
+    sampled = {"frames_per_second": stated[RATE], "most_frames": stated["frames"]} if cines else {}
     images, left_out = load(
         manifest,
         meant,
         card.transform,
-        card.transform_options,
-        parts="frames" if options.frames else "whole",
+        stated,
+        parts="frames" if options.frames or cines else "whole",
         cache=options.cache,
         workers=options.workers,
         progress=progress.stage("reading images"),
+        **sampled,
     )
+    if cines and not options.frames:
+        images = Wholes(images, "file")
+    elif Attending.of(bundle.model) is not None:
+        images = Wholes(images, "exam")
     scored = score(bundle, images, manifest, options.batch_size, progress.stage("scoring"))
     rule = options.rule or POOLING.get(card.pooling, card.pooling)
     single = Decisions.of(bundle, meant.names)

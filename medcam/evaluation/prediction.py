@@ -9,9 +9,11 @@ from torch import Tensor
 from medcam.data.images import Images
 from medcam.data.labelling import Labelling
 from medcam.data.manifest import Manifest
+from medcam.data.wholes import Wholes
 from medcam.errors import ModelError
 from medcam.evaluation.table import Scored, Values
 from medcam.models import Bundle
+from medcam.models._attention import AT_ONCE, Attending, folded
 from medcam.progress import Tick
 from medcam.reliability.judging import Judge
 
@@ -38,7 +40,7 @@ def score(
     parts, done = [], 0
     with torch.no_grad():
         for x in _batches(bundle, images, batch_size):
-            parts.append(bundle.model(x).double().cpu())
+            parts.append(_output(bundle, x).double().cpu())
             done += len(x)
             if progress is not None:
                 progress(done, len(images))
@@ -115,7 +117,10 @@ def deviations(
     judge, chosen = Judge(bundle, method), outputs(bundle, images.labelling)
     found: list[list[float]] = []
     for x in _batches(bundle, images, batch_size):
-        spreads = judge.spreads(judge.explain(x, chosen[0]), seed)
+        if isinstance(images, Wholes) and images.by == "exam":
+            spreads = judge.spreads_of_bag(folded(x), judge.look(x)[0], chosen[0], seed)
+        else:
+            spreads = judge.spreads(judge.explain(x, chosen[0]), seed)
         found += [[judge.doubt([spread], label).score_sd or 0.0 for label in chosen] for spread in spreads]
         if progress is not None:
             progress(len(found), len(images))
@@ -123,8 +128,18 @@ def deviations(
 
 
 def _batches(bundle: Bundle, images: Images, size: int) -> Iterator[Tensor]:
-    """(B, C, *space) in turns, on the network's device."""
+    """(B, C, *space) in turns, on the network's device; of cines and bags, which differ in size, one by one."""
     device = next(bundle.model.parameters()).device
+    size = 1 if isinstance(images, Wholes) else size
     for start in range(0, len(images), size):
         rows = range(start, min(start + size, len(images)))
         yield torch.stack([images[row]["image"] for row in rows]).to(device)
+
+
+def _output(bundle: Bundle, x: Tensor) -> Tensor:
+    """(B, K); a bag of many patches is looked at in turns."""
+    halves = Attending.of(bundle.model)
+    if halves is None:
+        output: Tensor = bundle.model(x)
+        return output
+    return halves.look(folded(x), [x.shape[2]] * len(x), AT_ONCE).output

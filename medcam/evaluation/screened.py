@@ -11,10 +11,12 @@ import torch
 
 from medcam.data.images import Images
 from medcam.data.manifest import Manifest
+from medcam.data.wholes import Wholes
 from medcam.errors import UsageError
 from medcam.evaluation.prediction import outputs
 from medcam.findings import Decision, Prediction, Uncertainty, decide
 from medcam.models import Bundle
+from medcam.models._attention import folded
 from medcam.pipeline import Pipeline, shelf
 from medcam.progress import Tick
 from medcam.reliability.judging import Judge
@@ -61,7 +63,7 @@ def screened(
 
     Args:
         bundle: its labels are those of `images.labelling`, or of a sigmoid head some of them.
-        images: whole images, cines and volumes, or tiles; not the single frames of a cine.
+        images: whole images, cines, volumes or bags of patches, or tiles; not the single frames of a cine.
         manifest: gives lines, files and patients, whose own training cases support nothing.
         method: a member of the uncertainty shelf, or "none".
         batch_size: files that are looked at together.
@@ -69,9 +71,11 @@ def screened(
     """
     judge, chosen = Judge(bundle, method, batch_size=batch_size), outputs(bundle, images.labelling)
     groups = _series(images)
+    wholes = isinstance(images, Wholes)
     found: list[Series] = []
-    for done, batch in _batches(groups, batch_size):
-        answers = (_tiles if len(batch[0]) > 1 else _images)(judge, images, manifest, batch, chosen)
+    for done, batch in _batches(groups, 1 if wholes else batch_size):
+        ask = _bag if wholes and images.by == "exam" else _tiles if len(batch[0]) > 1 else _images
+        answers = ask(judge, images, manifest, batch, chosen)
         for group, told in zip(batch, answers, strict=True):
             row, target = manifest.rows[images.rows[group[0]]], images.targets[group[0]]
             for k, (prediction, doubt) in enumerate(told):
@@ -127,6 +131,25 @@ def _tiles(
     return [
         [
             (judge.prediction(output, k, features, patient), judge.doubt(judge.spreads_of_tiles(x, output, k), k))
+            for k in chosen
+        ]
+    ]
+
+
+def _bag(
+    judge: Judge, images: Images, manifest: Manifest, batch: list[npt.NDArray[np.intp]], chosen: list[int]
+) -> list[Answered]:
+    """The patches of one exam, for a network that attends to them."""
+    (group,) = batch
+    x = images[int(group[0])]["image"][None].to(next(judge.bundle.model.parameters()).device)  # (1, C, N, H, W)
+    (looked,), tiles = judge.look(x), folded(x)
+    features, patient = judge.features([], [looked]), _patient(images, manifest, group)
+    return [
+        [
+            (
+                judge.prediction(looked.output, k, features, patient, looked),
+                judge.doubt(judge.spreads_of_bag(tiles, looked, k), k),
+            )
             for k in chosen
         ]
     ]

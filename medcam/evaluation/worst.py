@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -11,16 +11,18 @@ import numpy.typing as npt
 from torch import Tensor
 
 from medcam.data.images import Images
+from medcam.data.wholes import Wholes
 from medcam.display import Bytes, colour_bar, overlay, to_bytes
 from medcam.errors import ExplainError
 from medcam.evaluation.decisions import Decisions
 from medcam.evaluation.outcome import WorstCase
 from medcam.evaluation.prediction import LINE, outputs
 from medcam.evaluation.table import Scored
-from medcam.explainers import explain
+from medcam.explainers import explain, explain_bag
 from medcam.findings import CAPTION, Explanation
 from medcam.grid import resample
 from medcam.models import Bundle
+from medcam.models._attention import Attending, folded
 
 INK = "#1d2733"
 
@@ -98,7 +100,10 @@ def pictures(
         row = int(rows[scored.probabilities[rows, one.label].argmax()])
         name = cases.labels[one.label]
         x = images[row]["image"][None].to(next(bundle.model.parameters()).device)
-        shown, notes = _explained(bundle, x, method, chosen[one.label], name)
+        if isinstance(images, Wholes) and images.by == "exam":
+            x, shown, notes = _patch(bundle, folded(x), method, chosen[one.label], name)
+        else:
+            shown, notes = _explained(bundle, x, method, chosen[one.label], name)
         told.append((x[0], shown))
         records.append(
             WorstCase(
@@ -130,6 +135,25 @@ def _explained(
     except ExplainError as error:
         return None, (f"no map: {error}",)
     return found.sample(0, 0, name), found.flags.get((0, 0), ())
+
+
+def _patch(
+    bundle: Bundle, tiles: Tensor, method: str, label: int, name: str
+) -> tuple[Tensor, Explanation | None, tuple[str, ...]]:
+    """Of a bag (N, C, H, W) the patch (1, C, H, W) with the strongest evidence for it, and that."""
+    halves = Attending.of(bundle.model)
+    assert halves is not None
+    try:
+        parts, looked = explain_bag(halves, tiles, method, partial(bundle.odds, label=label), bundle.card.layer)
+    except ExplainError as error:
+        return tiles[:1], None, (f"no map: {error}",)
+    samples = [part.sample(row, 0, name) for part in parts for row in range(len(part.grids))]
+    shares = [replace(one, evidence=one.evidence * w) for one, w in zip(samples, looked.weights.tolist(), strict=True)]
+    best = max(range(len(shares)), key=lambda number: float(shares[number].evidence.max()))
+    notes = (
+        f"the patch with the strongest evidence, of {len(shares)}; attention to it {float(looked.weights[best]):.0%}"
+    )
+    return tiles[best : best + 1], shares[best], (notes,)
 
 
 def _picture(image: npt.NDArray[np.float32], shown: Explanation | None, display_range: tuple[float, float]) -> bytes:

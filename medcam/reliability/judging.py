@@ -98,13 +98,13 @@ class Judge:
         odds = partial(self.bundle.odds, label=label)
         return explain_bag(self.attending, x, self._explainer, odds, self._layer, grids, self._batch_size)
 
-    def spreads_of_bag(self, x: Tensor, looked: Looked, label: int) -> list[Spread]:
+    def spreads_of_bag(self, x: Tensor, looked: Looked, label: int, seed: int = 0) -> list[Spread]:
         """How far a bag of those images (N, C, H, W) moves that are attended to most, when they are disturbed alike."""
         if self._disturbance is None:
             return []
         rows = looked.weights.argsort(descending=True, stable=True)[:TILES_DISTURBED].cpu()
         bag = x[rows].transpose(0, 1)[None]  # (1, C, n, H, W)
-        return self.spreads(self.explain(bag.to(looked.weights.device), label))
+        return self.spreads(self.explain(bag.to(looked.weights.device), label), seed)
 
     def features(self, parts: Sequence[Explained], looked: Sequence[Looked] = ()) -> npt.NDArray[np.float32] | None:
         """(N, D) as the bundle's support knows them; None where it has none.

@@ -14,6 +14,8 @@ import torch
 
 from medcam.casework import Answer
 from medcam.errors import UsageError
+from medcam.evaluation.evaluate import Options as EvaluationOptions
+from medcam.evaluation.evaluate import evaluate
 from medcam.findings import Case
 from medcam.grid import Grid
 from medcam.models import load_bundle
@@ -50,6 +52,11 @@ Truth = dict[str, tuple[int, int, int]]
 def predictions(ran: Ran) -> dict[str, dict[str, str]]:
     with (ran.run / PREDICTIONS).open(newline="") as stream:
         return {row["file"]: row for row in csv.DictReader(stream)}
+
+
+def evaluated(folder: Path) -> list[dict[str, str]]:
+    with (folder / "predictions.csv").open(newline="") as stream:
+        return list(csv.DictReader(stream))
 
 
 # clips
@@ -155,6 +162,16 @@ def test_the_card_says_what_was_taught_and_patients_stay_whole(clips: tuple[Ran,
     assert json.loads((ran.out / "configs/metadata.json").read_text())["medcam"]["transform"] == "ultrasound"
 
 
+def test_evaluation_says_of_clips_of_any_length_what_training_said(clips: tuple[Ran, Truth], tmp_path: Path) -> None:
+    ran, _ = clips
+    found = evaluate(ran.out, ran.data, tmp_path, options=EvaluationOptions(side="test", draws=50, workers=1))
+    told = predictions(ran)
+    assert (found.cases, found.images) == (len(told), len(told))
+    for row in evaluated(tmp_path):
+        assert float(row[COLUMN]) == pytest.approx(float(told[row["file"]][COLUMN]), abs=1e-4)
+    assert [one.series for one in found.referrals] == [len(told)]
+
+
 # slides
 
 
@@ -196,6 +213,25 @@ def test_an_exam_is_one_case_with_the_label_of_its_patches(slides: Ran) -> None:
         sick = int(file[:2]) % 2 == 0
         assert float(row["target tumour"]) == sick
         assert (float(row["probability tumour"]) > 0.5) == sick
+
+
+def test_evaluation_scores_exams_as_training_did_and_shows_the_patch_of_an_error(slides: Ran, tmp_path: Path) -> None:
+    exams = {row["exam"]: row for row in predictions(slides).values()}
+    with slides.data.open(newline="") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["exam"] in exams]
+    healthy = next(exam for exam in exams if int(exam.split()[1]) % 2)
+    for row in rows:
+        os.link(slides.data.parent / row["file"], tmp_path / row["file"])
+        row["label"] = str(int(row["exam"] == healthy))  # wrong, so that there are errors to show
+    options = EvaluationOptions(draws=50, workers=1, uncertainty=("augmentation",))
+    found = evaluate(slides.out, write_rows(tmp_path, rows), tmp_path / "out", options=options)
+    assert found.cases == len(exams)
+    for row in evaluated(tmp_path / "out"):
+        assert float(row["probability tumour"]) == pytest.approx(
+            float(exams[row["exam"]]["probability tumour"]), abs=1e-4
+        )
+    assert {one.kind for one in found.worst} == {"missed", "false alarm"}
+    assert all("the patch with the strongest evidence, of" in " ".join(one.notes) for one in found.worst)
 
 
 @pytest.mark.parametrize("dark", [0, 3, 4])
