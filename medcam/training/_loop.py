@@ -126,7 +126,7 @@ class Loop(LightningModule):
             strength = settings.curriculum.strength(self.current_epoch, settings.epochs)
             self._size = settings.curriculum.size(self.current_epoch, settings.epochs, images.shape[2:])
         if settings.augment:
-            images = augment_images(images, settings.flips, random, strength)
+            images = augment_images(images, settings.flips, random, strength, settings.changes)
         return low_frequencies(images, self._size)
 
     def _not_finite(self, where: str) -> TrainingError:

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args, get_type_hints
 
 from medcam.errors import UsageError
 from medcam.record import Record
+from medcam.training._augmentation import USUAL, Changes
 from medcam.training.curriculum import Curriculum
 
 Alpha = Literal["none", "counts", "effective", "given"]
@@ -58,6 +59,8 @@ class Settings(Record):
     correct_twice: bool = False
     """Allow class weights and a balancing sampler together."""
     augment: bool = True
+    changes: Changes = USUAL
+    """How much images are changed then."""
     flips: tuple[int, ...] = ()
     """Axes of space that may be mirrored; none by default, because which side is which is part of a finding."""
     curriculum: Curriculum | None = None

@@ -1,7 +1,9 @@
+import math
+
 import pytest
 import torch
 
-from medcam.training._augmentation import augment
+from medcam.training._augmentation import Changes, augment, augment_images
 
 
 @pytest.mark.parametrize("shape", [(40, 60), (16, 40, 60)])
@@ -46,3 +48,37 @@ def test_a_picture_that_is_not_moved_keeps_its_grid_and_may_be_mirrored() -> Non
     assert 8 < as_it_was.sum() < 32
     _, some = augment(masks, masks, (), torch.Generator().manual_seed(1), moved=0.3)
     assert 3 < ((some - masks).abs().amax((1, 2, 3, 4)) > 0.1).sum() < 22
+
+
+def test_a_protocol_s_changes_move_images_as_far_as_it_says_and_nothing_else() -> None:
+    """A bright spot right of the middle, shifted, turned and mirrored; its brightness stays and the border repeats."""
+    changes = Changes(shift=0.1, zoom=0.0, turn=math.radians(10), gain=0.0, offset=0.0, noise=0.0)
+    images = torch.full((400, 1, 100, 100), 0.25)
+    images[:, :, 49:51, 89:91] = 1.0  # 40 pixels from the centre
+    moved = augment_images(images, (0, 1), torch.Generator().manual_seed(0), changes=changes)
+    spot = (moved - 0.25).clamp(min=0)[:, 0]
+    places = torch.arange(100) - 49.5
+    mass = spot.sum((1, 2))
+    seen = mass > 2.9  # of 3: not shifted out of the picture
+    row, column = (spot[seen].sum(axis) @ places / mass[seen] for axis in (2, 1))
+    # from (dy, 40 + dx), |dy|, |dx| <= 10, turned by up to t about the centre
+    sine, cosine = math.sin(math.radians(10)), math.cos(math.radians(10))
+    assert 12 < row.abs().max() <= 10 * cosine + 50 * sine + 0.1  # further than shifting or turning alone goes
+    assert (column.abs() - 40).abs().max() <= 40 - (30 * cosine - 10 * sine) + 0.1
+    assert 0.3 < (column < 0).float().mean() < 0.7  # mirrored left to right, about half of them
+    assert moved.min() == pytest.approx(0.25)
+    assert mass[seen] == pytest.approx(3.0, abs=0.1)  # neither zoomed nor brighter
+
+
+def test_mirroring_upside_down_is_an_axis_of_its_own() -> None:
+    images = torch.zeros(64, 1, 8, 8)
+    images[:, :, :2] = 1.0
+    still = Changes(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    turned = augment_images(images, (0,), torch.Generator().manual_seed(0), changes=still)
+    below = turned[:, 0, -1, 0] > 0.5
+    assert 10 < int(below.sum()) < 54
+    assert torch.allclose(turned[below].flip(2), images[below], atol=1e-5)
+    assert torch.allclose(turned[~below], images[~below], atol=1e-5)
+    assert torch.allclose(
+        augment_images(images, (1,), torch.Generator().manual_seed(0), changes=still), images, atol=1e-5
+    )
