@@ -62,7 +62,7 @@ SITUATIONS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ),
     (
         "A vision transformer",
-        ("gradcam", "transformer_attribution", "legrad", "attention_rollout"),
+        ("gradcam", "transformer_attribution", "transformer_lrp", "legrad", "attention_rollout"),
         "Grad-CAM at a layer that still has a gradient is found by itself; rollout does not know the target",
     ),
     (

@@ -1,6 +1,7 @@
 """What methods that look at attention have in common: the matrices of all blocks, and patches put where they lie."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -35,10 +36,15 @@ class AttentionMethod(Method):
 
     def located(self, view: View) -> Located:
         blocks = blocks_of(view.trace)
-        evidence = blocks.evidence(self.relevance(view, blocks), len(view.capture.x))
+        values, notes = self.told(view, blocks)
+        evidence = blocks.evidence(values, len(view.capture.x))
         first, last = blocks.matrices[0], blocks.matrices[-1]
         said = f"{len(blocks.blocks)} attention matrices, {first.module} to {last.module}"
-        return Located(evidence, blocks.alignment, (said,), last)
+        return Located(evidence, blocks.alignment, (said, *notes), last)
+
+    def told(self, view: View, blocks: Blocks) -> tuple[Tensor, tuple[str, ...]]:
+        """The relevance, and what its reader must know."""
+        return self.relevance(view, blocks), ()
 
     @abstractmethod
     def relevance(self, view: View, blocks: Blocks) -> Tensor:
@@ -70,3 +76,15 @@ def gradients(view: View, blocks: Blocks, scalars: Tensor, taps: tuple[Tap, ...]
     scale = HALF_SCALE if half else 1.0
     found = view.capture.gradients(scalars * scale, taps)
     return [blocks.heads(gradient, len(view.capture.x)) / scale for gradient in found]
+
+
+def attribution(attention: Sequence[Tensor], gradient: Sequence[Tensor], read: Tensor) -> Tensor:
+    """(rows, n): read (n,) times (I + A_L) ... (I + A_1) - I, each A the mean over heads of (A * dy/dA)+.
+
+    The row is carried backwards, which is the same as the product and a token's number of times cheaper.
+    """
+    start = read.expand(len(attention[0]), 1, -1)  # (rows, 1, n)
+    row = torch.zeros_like(start)  # without the identity, beside which small numbers would be rounded away
+    for matrix, slope in zip(reversed(attention), reversed(gradient), strict=True):
+        row = row + (start + row) @ (matrix * slope).clamp(min=0).mean(1)
+    return row[:, 0]

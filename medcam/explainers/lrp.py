@@ -10,6 +10,7 @@ from torch.overrides import TorchFunctionMode
 
 from medcam.errors import UsageError
 from medcam.explainers._input_gradient import input_gradient, own
+from medcam.explainers._relevance import positive, shared
 from medcam.explainers.base import InputMethod, Located, View
 
 Composite = Literal["epsilon-plus", "epsilon"]
@@ -92,24 +93,9 @@ class _Rules(TorchFunctionMode):
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
         if func in CONVOLUTION and self.plus and args[1][0, 0].numel() > 1:
-            return self._shared(self._positive(func, *args, **kwargs), out)
+            return shared(positive(func, *args, **kwargs), out, self.epsilon)
         if func in (*LINEAR, *CONVOLUTION, *NORMALISATION):
-            return self._shared(out, out)
+            return shared(out, out, self.epsilon)
         if func in GATE:
-            return self._shared(args[0], out)
+            return shared(args[0], out, self.epsilon)
         return out
-
-    def _shared(self, parts: Tensor, out: Tensor) -> Tensor:
-        """`out`, whose relevance is shared out in proportion to the `parts` that its inputs gave."""
-        whole = parts.detach()
-        least = self.epsilon * whole.abs().mean().clamp(min=1e-30)
-        ratio = out.detach() / (whole + torch.where(whole < 0, -least, least))
-        return out.detach() + ratio * (parts - whole)  # the value of `out`, bit by bit
-
-    @staticmethod
-    def _positive(
-        func: Callable[..., Any], x: Tensor, weight: Tensor, bias: Any = None, *rest: Any, **more: Any
-    ) -> Any:
-        """What speaks for the output: positive inputs by positive weights, negative by negative; no bias."""
-        both = func(x.clamp(min=0), weight.clamp(min=0), None, *rest, **more)
-        return both + func(x.clamp(max=0), weight.clamp(max=0), None, *rest, **more)

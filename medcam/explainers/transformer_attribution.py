@@ -1,11 +1,9 @@
 """Transformer attribution (Chefer et al., ICCV 2021)."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
-from medcam.explainers._attention_method import AttentionMethod, gradients, matrices, read_row
+from medcam.explainers._attention_method import AttentionMethod, attribution, gradients, matrices, read_row
 from medcam.explainers._blocks import Blocks
 from medcam.explainers.base import View
 
@@ -15,7 +13,7 @@ class TransformerAttribution(AttentionMethod):
 
     The generic rule of the second paper, R <- R + E_h[(A * dy/dA)+] R from R = I, for encoders that attend to
     themselves. The first paper (Transformer Interpretability Beyond Attention Visualization, CVPR 2021) puts relevance
-    by LRP in the place of A; that needs a rule for every operation of the network, and is not here.
+    by LRP in the place of A: transformer_lrp.
 
     What a token is to itself (the identity) is left out, so that without gradient the map is zero.
 
@@ -35,15 +33,3 @@ class TransformerAttribution(AttentionMethod):
             slopes = gradients(view, blocks, view.scalars[:, target], blocks.matrices)
             maps.append(attribution(attention, slopes, read))
         return torch.stack(maps, dim=1)
-
-
-def attribution(attention: Sequence[Tensor], gradient: Sequence[Tensor], read: Tensor) -> Tensor:
-    """(rows, n): read (n,) times (I + A_L) ... (I + A_1) - I, each A the mean over heads of (A * dy/dA)+.
-
-    The row is carried backwards, which is the same as the product and a token's number of times cheaper.
-    """
-    start = read.expand(len(attention[0]), 1, -1)  # (rows, 1, n)
-    row = start
-    for matrix, slope in zip(reversed(attention), reversed(gradient), strict=True):
-        row = row + row @ (matrix * slope).clamp(min=0).mean(1)
-    return (row - start)[:, 0]

@@ -47,6 +47,9 @@ class Counted:
         first.register_forward_hook(self._enter)
         model.fc.register_forward_hook(self._leave)
 
+    def __deepcopy__(self, memo: object) -> "Counted":
+        return self  # passes of a copy of the network count, too
+
     def _enter(self, module: nn.Module, args: object, output: Tensor) -> None:
         self.whole += len(output) * (output.device.type != "meta")
 

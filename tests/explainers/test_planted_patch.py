@@ -3,6 +3,7 @@
 A faint patch, because behind layer normalisations a clear one no longer has a gradient that speaks for it.
 """
 
+import copy
 import functools
 
 import pytest
@@ -14,6 +15,7 @@ from medcam.models.vit import ViT
 from tests.explainers.transformers import Swin, Tokens
 
 SPACES = {2: (16, 24), 3: (8, 12, 16)}
+ATTRIBUTION = ["transformer_attribution", "transformer_lrp"]
 
 
 def patches(axes: int, count: int, seed: int, bright: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -44,8 +46,9 @@ def trained(axes: int, extras: int, reads: str, depth: int) -> Tokens:
 @pytest.mark.parametrize(
     ("extras", "reads", "depth", "bright", "names"),
     [
+        # transformer_lrp finds a faint one in 83 of 100 planes, which is less than what is asked here
         (1, "first", 1, 0.5, ["attention_rollout", "transformer_attribution", "legrad", "hirescam", "gradcam"]),
-        (0, "all", 2, 1.5, ["attention_rollout", "transformer_attribution"]),
+        (0, "all", 2, 1.5, ["attention_rollout", *ATTRIBUTION]),
     ],
 )
 def test_maps_peak_in_the_cell_of_the_patch(
@@ -61,6 +64,16 @@ def test_maps_peak_in_the_cell_of_the_patch(
         right = (places == cells[present == 1]).all(1).float().mean()
         assert right > 0.9, (name, right)
         assert explained.alignment.stride == (4,) * axes
+
+
+@pytest.mark.parametrize("name", ATTRIBUTION)
+def test_maps_of_a_trained_network_stay_what_they_are_when_its_weights_are_rounded(name: str) -> None:
+    model = trained(2, 1, "first", 1)
+    x, present, _ = patches(2, 40, 1000, 0.5)
+    rounded = copy.deepcopy(model).half().float()
+    maps, others = (explain(one, x[present == 1], name, 1).evidence.flatten(1) for one in (model, rounded))
+    alike = [float(torch.corrcoef(torch.stack(pair))[0, 1]) for pair in zip(maps, others, strict=True)]
+    assert sorted(alike)[len(alike) // 10] > 0.99
 
 
 def theirs(axes: int, kind: str) -> nn.Module:
