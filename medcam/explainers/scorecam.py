@@ -2,12 +2,14 @@
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from medcam.errors import UsageError
 from medcam.explainers._alignment import whole
 from medcam.explainers._cost import Cost, Each
 from medcam.explainers._fusion import moved
-from medcam.explainers._kmeans import medoids, squared
+from medcam.explainers._kmeans import medoids
+from medcam.explainers._kriging import kriged
 from medcam.explainers._masking import Hidden, Of, check, masked, said, without
 from medcam.explainers.base import Located, Method, View
 
@@ -23,10 +25,10 @@ class ScoreCAM(Method):
     it, the weights are nearly equal, and the map says little about the class. (pytorch-grad-cam stretches the masks
     by corners and the map by half pixels; torch-cam subtracts the score of the whole image, which changes nothing.)
 
-    With `groups` only one channel of each cluster of similar maps is asked, and every channel's score is the mean of
-    those, weighted by exp(-d^2 / s^2) of the distance d between the maps, s^2 the mean squared distance to the
-    nearest: as many forward passes as groups, whatever the number of channels. It is near the whole where similar
-    channels have similar scores; where logits differ by much it may miss the few that decide.
+    With `groups` only one channel of each cluster of alike masks is asked, where masks are the more alike the more
+    they correlate, and every other channel's score is kriged from those: a tenth of the forward passes, and mostly
+    nearly the same order of cells. Where the score depends on more of a mask than its like tells, as with a pooling
+    that is nearly a maximum, it may miss the few channels that decide; see docs/results/explainers.md.
 
     Args:
         groups: clusters of channels; None asks every channel, as the paper does.
@@ -48,7 +50,7 @@ class ScoreCAM(Method):
     family = "perturbation"
     scales = False
     replays = False
-    forwards: Cost = Each("channel", 2)
+    forwards: Cost = Each("channel", 1)
     tail_backwards = 0
 
     def __init__(self, groups: int | None = None, hidden: Hidden = "mean", of: Of = "logit") -> None:
@@ -57,46 +59,51 @@ class ScoreCAM(Method):
             raise UsageError("bad-setting", "Score-CAM needs one group of channels at least.")
         self.groups, self.hidden, self.of = groups, hidden, of
         if groups is not None:
-            self.forwards = groups + 2
+            self.forwards = groups + 1
 
     def located(self, view: View) -> Located:
         """ReLU(sum_k w_k A_k), w = softmax over channels of y(x through mask k) - y(nothing seen)."""
         activation = view.arrangement.evidence(view.activation, len(view.capture.x))  # (B, C, *grid)
         nothing = without(view.capture.x, self.hidden)
-        asked = [self._asked(channels) for channels in activation]
-        total, done = sum(len(chosen) for chosen, _ in asked), 0
+        usable = [_varying(channels) for channels in activation]
+        asked = [self._asked(channels, use) for channels, use in zip(activation, usable, strict=True)]
+        total, done = sum(map(len, asked)), 0
         maps = []
-        for sample, (channels, (chosen, share)) in enumerate(zip(activation, asked, strict=True)):
-            unseen = torch.zeros((1, *nothing.shape[2:]), device=nothing.device)
-            base = masked(view, sample, nothing[sample], unseen, self.of)  # (1, K)
-            rises = []
-            for part in filter(len, chosen.split(view.budget)):
+        for sample, (channels, use, ask) in enumerate(zip(activation, usable, asked, strict=True)):
+            scores = []
+            for part in filter(len, use[ask].split(view.budget)):
                 masks = _stretched(moved(channels[None, part], view.alignment, whole(nothing.shape[2:]))[0])
-                rises.append(masked(view, sample, nothing[sample], masks, self.of) - base)
+                scores.append(masked(view, sample, nothing[sample], masks, self.of))
                 done += len(part)
                 view.tick(done, total)
-            rise = share @ torch.cat(rises) if rises else base.new_zeros(len(channels), base.shape[1])
-            weight = torch.softmax(rise, dim=0)  # (C, K)
-            maps.append(torch.einsum("c...,ck->k...", channels, weight).clamp(min=0))
-        groups = (f"{max(len(chosen) for chosen, _ in asked)} of {activation.shape[1]} channels were asked",)
+            score = channels.new_zeros(len(channels), view.scalars.shape[1])  # (C, K)
+            if len(use) < len(channels):  # through the mask of a flat channel nothing is seen; else only softmax cares
+                unseen = torch.zeros((1, *nothing.shape[2:]), device=nothing.device)
+                score += masked(view, sample, nothing[sample], unseen, self.of)
+            if scores:
+                score[use] = kriged(_shapes(channels[use]), ask, torch.cat(scores))
+            maps.append(torch.einsum("c...,ck->k...", channels, torch.softmax(score, dim=0)).clamp(min=0))
+        groups = (f"{max(map(len, asked))} of {activation.shape[1]} channels were asked",)
         notes = (said(self.hidden), *(groups if self.groups is not None else ()))
         return Located(torch.stack(maps), view.alignment, notes)
 
-    def _asked(self, channels: Tensor) -> tuple[Tensor, Tensor]:
-        """Of one sample's channels (C, *grid): which are asked (n,), and each one's share in every score (C, n)."""
-        flat = channels.flatten(1)
-        varies = flat.amax(1) - flat.amin(1) > FLAT * flat.abs().amax(1)
-        usable = varies.nonzero()[:, 0]
-        share = torch.eye(len(flat), device=flat.device)[:, usable]  # of a flat channel: none, its mask shows nothing
+    def _asked(self, channels: Tensor, usable: Tensor) -> Tensor:
+        """Which of one sample's usable channels are asked, as indices into these."""
         if self.groups is None or len(usable) <= self.groups:
-            return usable, share
-        points = _stretched(flat[usable])
-        middle = medoids(points, self.groups)
-        distance = squared(points, points[middle])  # (usable, n)
-        width = distance.amin(1).mean().clamp(min=1e-12)
-        share = share.new_zeros(len(flat), len(middle))
-        share[usable] = torch.softmax(-distance / width, dim=1)
-        return usable[middle], share
+            return torch.arange(len(usable), device=usable.device)
+        return medoids(_shapes(channels[usable]), self.groups)
+
+
+def _varying(channels: Tensor) -> Tensor:
+    """Indices of the channels (C, *grid) that are not the same everywhere."""
+    flat = channels.flatten(1)
+    return (flat.amax(1) - flat.amin(1) > FLAT * flat.abs().amax(1)).nonzero()[:, 0]
+
+
+def _shapes(channels: Tensor) -> Tensor:
+    """(n, cells): channels less their mean, all of one size, so that distances tell of their correlation alone."""
+    flat = _stretched(channels).flatten(1)
+    return normalize(flat - flat.mean(dim=1, keepdim=True))
 
 
 def _stretched(maps: Tensor) -> Tensor:
