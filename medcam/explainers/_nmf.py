@@ -1,7 +1,11 @@
 """Non-negative matrix factorisation: a matrix as a sum of few non-negative patterns, the same each time."""
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
+
+Values = npt.NDArray[np.float64]
 
 ROUNDS = 300
 """Always as many: where the end is decided by the data, a matrix a little different ends elsewhere."""
@@ -20,22 +24,25 @@ def factorised(matrix: Tensor, patterns: int, rounds: int = ROUNDS) -> tuple[Ten
     Boutsidis and Gallopoulos 2008, so that nothing is left to chance. Nothing is filled up on the way and nothing
     stops it, so that a matrix a little different has patterns a little different.
 
+    It runs in 64 bits on the processor, whatever device the matrix lies on.
+
     Args:
         matrix: not negative.
         patterns: how many; those that the matrix does not have are zero.
     """
-    size = matrix.max().double().clamp(min=1e-300)
-    matrix = matrix.double() / size
-    w, h = _start(matrix, min(patterns, *matrix.shape))  # (P, N) and (P, D)
+    values = matrix.detach().cpu().double().numpy()
+    size = max(float(values.max()), 1e-300)
+    values = values / size
+    w, h = _start(values, min(patterns, *values.shape))  # (P, N) and (P, D)
     for _ in range(rounds):
-        w = _improved(w, h @ matrix.T, h @ h.T)
-        h = _improved(h, w @ matrix, w @ w.T)
-    strength = w.sum(dim=1) * h.sum(dim=1)
-    order = strength.argsort(descending=True, stable=True)
-    return w[order].T * size, h[order]
+        w = _improved(w, h @ values.T, h @ h.T)
+        h = _improved(h, w @ values, w @ w.T)
+    order = np.argsort(-w.sum(1) * h.sum(1), kind="stable")
+    found = torch.from_numpy(w[order].T * size), torch.from_numpy(h[order])
+    return found[0].to(matrix.device), found[1].to(matrix.device)
 
 
-def _improved(factor: Tensor, product: Tensor, gram: Tensor) -> Tensor:
+def _improved(factor: Values, product: Values, gram: Values) -> Values:
     """Each row of a factor (P, N) in turn to its best, the other rows and the other factor left alone.
 
     Args:
@@ -43,21 +50,25 @@ def _improved(factor: Tensor, product: Tensor, gram: Tensor) -> Tensor:
         gram: (P, P), the other factor's products with itself.
     """
     squares = gram.diagonal()[:, None]
-    best = torch.where(squares > TINY, product / squares.clamp(min=TINY), factor)  # of a row that is alone
-    others = torch.where(squares > TINY, gram / squares.clamp(min=TINY), 0).fill_diagonal_(0)
-    rows = factor.clone()
+    there = squares > TINY
+    best = np.where(there, product / np.maximum(squares, TINY), factor)  # of a row that is alone
+    others = np.where(there, gram / np.maximum(squares, TINY), 0)
+    np.fill_diagonal(others, 0)
+    rows = factor.copy()
     for pattern in [*range(len(rows))] * SWEEPS:
-        torch.clamp(best[pattern] - others[pattern] @ rows, min=0, out=rows[pattern])
+        np.maximum(best[pattern] - others[pattern] @ rows, 0, out=rows[pattern])
     return rows
 
 
-def _start(matrix: Tensor, patterns: int) -> tuple[Tensor, Tensor]:
-    left, values, right = torch.linalg.svd(matrix, full_matrices=False)
-    w, h = matrix.new_zeros(patterns, len(matrix)), matrix.new_zeros(patterns, matrix.shape[1])
+def _start(matrix: Values, patterns: int) -> tuple[Values, Values]:
+    left, values, right = np.linalg.svd(matrix, full_matrices=False)
+    w, h = np.zeros((patterns, matrix.shape[0])), np.zeros((patterns, matrix.shape[1]))
     for pattern in range(int((values[:patterns] > RANK * values[0]).sum())):
         # of a singular pair the signs are arbitrary: the half with more in it is taken
-        halves = [((sign * left[:, pattern]).clamp(min=0), (sign * right[pattern]).clamp(min=0)) for sign in (1, -1)]
-        u, v = max(halves, key=lambda half: float(half[0].norm() * half[1].norm()))
-        share = (values[pattern] * u.norm() * v.norm()).sqrt()
-        w[pattern], h[pattern] = share * u / u.norm().clamp(min=TINY), share * v / v.norm().clamp(min=TINY)
+        halves = [(np.maximum(sign * left[:, pattern], 0), np.maximum(sign * right[pattern], 0)) for sign in (1, -1)]
+        sizes = [(float(np.linalg.norm(u)), float(np.linalg.norm(v))) for u, v in halves]
+        more = int(sizes[1][0] * sizes[1][1] > sizes[0][0] * sizes[0][1])
+        (u, v), (of_u, of_v) = halves[more], sizes[more]
+        share = np.sqrt(values[pattern] * of_u * of_v)
+        w[pattern], h[pattern] = share * u / max(of_u, TINY), share * v / max(of_v, TINY)
     return w, h
