@@ -112,7 +112,7 @@ class Scorer:
             ATTENDED,
             f"doubt was measured on the {TILES_DISTURBED} tiles attended to most, as a slide of their own",
         )
-        top = self._bundle.card.full_colour.get(parts[0].method)
+        top = self._full_colour(parts[0].method, len(slide.grids))
         if top is None:
             top, notes = max(float(shown.evidence.max()), 0.0), (*notes, OWN)
         explanation = replace(shown, display_range=(0.0, top), notes=(*parts[0].notes, *notes))
@@ -137,10 +137,16 @@ class Scorer:
 
     def _map(self, explained: Explained, row: int) -> Explanation:
         record = explained.sample(row, 0, self._pipeline.finding)
-        top = self._bundle.card.full_colour.get(explained.method)
+        parts = explained.images.shape[2] if self._judge.attending is not None else 1
+        top = self._full_colour(explained.method, parts)
         if top is None:
             return replace(record, notes=(*record.notes, OWN))
         return replace(record, display_range=(0.0, top))
+
+    def _full_colour(self, method: str, parts: int) -> float | None:
+        """Of a series that has so many frames or tiles to attend to."""
+        top = self._bundle.card.full_colour.get(method)
+        return None if top is None else top / (parts if self._judge.attending is not None else 1)
 
 
 def _stitched(

@@ -93,6 +93,7 @@ def pictures(
     names = {key: number for number, key in enumerate(dict.fromkeys(keys))}
     owner = np.array([names[key] for key in keys])
     chosen = outputs(bundle, images.labelling)
+    attends = Attending.of(bundle.model) is not None
     told: list[tuple[Tensor, Explanation | None]] = []
     records = []
     for one in picked:
@@ -100,10 +101,13 @@ def pictures(
         row = int(rows[scored.probabilities[rows, one.label].argmax()])
         name = cases.labels[one.label]
         x = images[row]["image"][None].to(next(bundle.model.parameters()).device)
+        parts = x.shape[2]
         if isinstance(images, Wholes) and images.by == "exam":
             x, shown, notes = _patch(bundle, folded(x), method, chosen[one.label], name)
         else:
             shown, notes = _explained(bundle, x, method, chosen[one.label], name)
+        if shown is not None and attends:
+            shown = replace(shown, evidence=shown.evidence * parts)  # as `Card.full_colour` is stated
         told.append((x[0], shown))
         records.append(
             WorstCase(
@@ -122,7 +126,8 @@ def pictures(
     top = stated if stated is not None else max((float(shown.evidence.max()) for shown in maps), default=0.0)
     scale = "the scale of the bundle" if stated is not None else "full colour is the strongest evidence among them"
     png = tuple(_picture(x.detach().float().cpu().numpy(), shown, (0.0, max(top, 0.0))) for x, shown in told)
-    words = f"{method}, {maps[0].unit} per cell, one scale for all: {scale}. {CAPTION}" if maps else "no map to be had"
+    unit = f"{maps[0].unit} per cell" + (" times frames or patches" if attends else "") if maps else ""
+    words = f"{method}, {unit}, one scale for all: {scale}. {CAPTION}" if maps else "no map to be had"
     return Pictures(tuple(records), png, words)
 
 

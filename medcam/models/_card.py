@@ -45,7 +45,8 @@ class Card(Record):
     """The module whose output shows where the score comes from."""
     full_colour: Mapping[str, float] = field(default_factory=dict)
     """By explanation method: the evidence shown in full colour, the same for every series, so that a healthy one looks
-    cold. A method that is not named is shown by each series' own strongest evidence."""
+    cold. A method that is not named is shown by each series' own strongest evidence. Of a network that attends to
+    frames or tiles it is that times their number: the more there are, the smaller the share of each in the logit."""
     trained_on: str = ""
     demonstration: bool = False
     """Made to show how the software works; it decides nothing about a patient."""

@@ -36,7 +36,8 @@ def full_colour(
         cines: the network takes whole cines.
 
     Returns:
-        Mapping: without a method that cannot explain this network, or saw no evidence in most of the cases.
+        Mapping: of bags times the number of their images, see `Card.full_colour`; without a
+            method that cannot explain this network, or saw no evidence in most of the cases.
     """
     known, cut = told.calibrated(learned.calibration), learned.calibration.thresholds[label].value
     found = (known.targets[:, label] > 0.5) & (known.probabilities[:, label] >= cut)
@@ -49,7 +50,7 @@ def full_colour(
         x = cine(single, group) if cines else torch.stack([single[int(i)]["image"] for i in group])
         for method, values in peaks.items():
             with contextlib.suppress(ExplainError):
-                values.append(strongest(bundle, x, method, label))
+                values.append(strongest(bundle, x, method, label) * (len(group) if isinstance(images, Bags) else 1))
     medians = {method: float(np.median(values)) for method, values in peaks.items() if values}
     return {method: value for method, value in medians.items() if value > 0}
 

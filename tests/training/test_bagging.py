@@ -187,7 +187,7 @@ SERIES = Series("slide", "slide", "SM", (), ((0, 0),), Grid.plane((8, 8)), True,
 
 
 def slide(tiles: np.ndarray, origins: list[tuple[int, int]]) -> Pixels:
-    return Pixels(tiles, Grid.plane((96, 72)), True, "RGB", origins=tuple(origins))
+    return Pixels(tiles, Grid.plane((192, 72)), True, "RGB", origins=tuple(origins))
 
 
 def answered(ran: Ran, pixels: Pixels, explainer: str = "gradcam", uncertainty: str = "none", size: int = 2) -> Answer:
@@ -247,6 +247,17 @@ def test_a_slide_is_scored_by_attention_and_its_map_is_hot_in_the_dark_block(sli
     x, y = shown.grid.position([float(i) for i in hot])[:2]
     assert ORIGINS[dark][0] + 7 <= y <= ORIGINS[dark][0] + 20
     assert ORIGINS[dark][1] + 3 <= x <= ORIGINS[dark][1] + 16
+
+
+def test_full_colour_is_as_full_on_a_slide_of_many_tiles(slides: Ran) -> None:
+    """Every tile twice: each has half the share of the logit, the score is the same, and so are the colours."""
+    once = answered(slides, slide(tiles(2), ORIGINS))
+    both = np.concatenate([tiles(2), tiles(2)])
+    twice = answered(slides, slide(both, [*ORIGINS, *[(row + 96, column) for row, column in ORIGINS]]))
+    assert twice.prediction.logit == pytest.approx(once.prediction.logit, abs=1e-4)
+    assert twice.explanation.evidence.max() == pytest.approx(once.explanation.evidence.max() / 2, rel=1e-3)
+    assert twice.explanation.display_range[1] == pytest.approx(once.explanation.display_range[1] / 2)
+    assert load_bundle(slides.out).card.full_colour["gradcam"] == pytest.approx(5 * once.explanation.display_range[1])
 
 
 def test_the_stitched_evidence_adds_up_to_the_slide_s_logit(slides: Ran) -> None:
