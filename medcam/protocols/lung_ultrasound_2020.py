@@ -57,11 +57,11 @@ class LungUltrasound2020(Protocol):
     def run(self, setting: Setting) -> Sequence[str]:
         manifest = setting.data / "manifest.csv"
         folds = 3
+        epochs = 20 if setting.full else 8
         settings = Settings(
-            epochs=20 if setting.full else 6, per_epoch=None if setting.full else 400, patience=None, keep="last",
-            gamma=0.0, balance="image", flips=(0, 1), changes=PAPER,
-        )  # fmt: skip
-        size = 224 if setting.full else 112
+            epochs=epochs, patience=None, keep="last", gamma=0.0, balance="image", flips=(0, 1), changes=PAPER
+        )
+        size = 224 if setting.full else 128
         model = "resnet18"
 
         def trained(path: Path, name: str, doubt: bool) -> tuple[Images, Folds]:
