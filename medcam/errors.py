@@ -52,6 +52,7 @@ REASONS: dict[str, str] = {
     "modality-not-stated": "The file does not say how it was made; name one --pipeline and its --assume-anatomy.",
     "empty": "The file or series holds no image.",
     "not-one-image": "A row of a manifest is one image, cine or series; give each its own row.",
+    "source-replaced": "Another series lies where this one lay; its own case tells about it.",
     # work that failed
     "preparation-failed": "The transforms could not be applied; see the detail.",
     "model-failed": "The model could not score this series; see the detail.",

@@ -235,10 +235,14 @@ class Decision(Record):
     """A demonstration model looked at something else than a phantom."""
     doubts: tuple[Doubt, ...] = ()
     """Of a referred case the kind of each reason."""
+    outdated: str = ""
+    """Why this is not about what the source holds now; "" as far as is known it is."""
 
     @property
     def text(self) -> str:
-        """The words to show: a demonstration model decides nothing about a patient."""
+        """The words to show: a demonstration model decides nothing about a patient, and an old result nothing now."""
+        if self.outdated:
+            return "outdated"
         return "demonstration only" if self.demonstration else self.outcome
 
 

@@ -28,11 +28,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medcam.errors import InputError, ResultsError
+from medcam.errors import REASONS, InputError, ResultsError
 from medcam.findings import Case, Refusal, summary
 from medcam.record import Arrays
-from medcam.storage import connect, flush_folder, lock, storage_errors, write
-from medcam.study import Identifiers, Intake, Pixels, Series
+from medcam.storage import connect, flush_folder, lock, storage_errors, write, write_whole
+from medcam.study import Identifiers, Intake, Pixels, Reason, Series
 
 if TYPE_CHECKING:
     from medcam.readers import Decoder
@@ -186,6 +186,31 @@ class Results:
         for old in (self.folder / "staging").glob(f"{case.key}.*.old"):
             shutil.rmtree(old, ignore_errors=True)
 
+    def outdate(self, key: str, reason: Reason) -> bool:
+        """Say in a case that its source is no longer what it shows; it is kept, and scored anew as soon as that can be.
+
+        False where there is no such case, or it says so already.
+
+        Raises:
+            ResultsError: "case-damaged".
+        """
+        row = self._index.execute("SELECT outcome FROM cases WHERE key=?", (key,)).fetchone()
+        if row is None or row[0] == "outdated":
+            return False
+        case, path = self.case(key), self.path(key) / "case.json"
+        data = json.loads(path.read_text())
+        what = REASONS[reason.code]  # not its detail, which may name somebody
+        why = f"the source was screened again and gave no result; this one is about what was there before. {what}"
+        decision = replace(case.decision, outdated=why)
+        data |= {"source_stamp": "", "decision": decision.to_dict()}
+        self._forget(key)  # so that a run that dies from here on finds this case without a row, and indexes it
+        try:
+            write_whole(path, json.dumps(data, indent=1).encode())
+            case = replace(case, decision=decision)
+        finally:
+            self._insert(case, "")
+        return True
+
     def refuse(self, refusals: Iterable[Refusal]) -> None:
         """Record what was asked about and not scored."""
         rows = [
@@ -326,10 +351,10 @@ class Results:
             self._identifiers.execute("INSERT OR REPLACE INTO sources VALUES (?, ?)", row)
 
     def _insert(self, case: Case, source_stamp: str) -> None:
-        row = summary(case)
+        row, outcome = summary(case), "outdated" if case.decision.outdated else case.decision.outcome
         values = (
             case.key, case.pipeline, case.provenance.pipeline_hash, case.provenance.model_hash, source_stamp,
-            case.modality, case.finding, row["decision"], case.decision.outcome, row["score"],
+            case.modality, case.finding, row["decision"], outcome, row["score"],
             case.prediction.threshold, row["score_sd"], row["where"], int(case.phantom),
         )  # fmt: skip
         with self._one_at_a_time, self._index:

@@ -21,6 +21,7 @@ from medcam.casework import Answer, ModelFacts, build_case, model_facts
 from medcam.errors import REASONS, InputError, MedcamError, ModelError, ResultsError, UsageError
 from medcam.findings import Refusal, summary
 from medcam.models import read_card
+from medcam.outdating import outdated
 from medcam.pipeline import Pipeline, shelf
 from medcam.plugins import locate, near
 from medcam.progress import Progress
@@ -70,6 +71,8 @@ class Outcome:
     intake: Intake
     planned: tuple[str, ...] | None = None
     """What a dry run would have scored and refused, a line each."""
+    outdated: tuple[str, ...] = ()
+    """Keys of older cases whose source gave no result now."""
     seconds: float = 0.0
 
     @property
@@ -121,10 +124,15 @@ def screen(folder: Path, out: Path, options: Options | None = None, progress: Pr
         results.keep_intake(intake)
         results.forget_refusals()
         results.refuse(refusals)
+        old = list(outdated(results, intake, pipelines, tasks, declined))
+        for key, reason in old:
+            results.outdate(key, reason)
         with _Run(results, options, progress, decoders) as run:
             for name, pipeline in pipelines.items():
                 run.pipeline(pipeline, bundles[name], models[name], [task for task in tasks if task.pipeline == name])
-        return Outcome(tuple(run.rows), (*refusals, *run.failed), intake, seconds=time.monotonic() - begun)
+        gone = tuple(dict.fromkeys([*(key for key, _ in old), *run.outdated]))
+        took = time.monotonic() - begun
+        return Outcome(tuple(run.rows), (*refusals, *run.failed), intake, outdated=gone, seconds=took)
 
 
 class _Run(contextlib.ExitStack):
@@ -134,6 +142,7 @@ class _Run(contextlib.ExitStack):
         super().__init__()
         self.rows: list[dict[str, Any]] = []
         self.failed: list[Refusal] = []
+        self.outdated: list[str] = []
         self._results, self._options, self._progress, self._decoders = results, options, progress, decoders
         self._left = options.limit
         self._scratch = results.folder / "staging" / "decoded"
@@ -242,6 +251,9 @@ class _Run(contextlib.ExitStack):
             refusal = Refusal(key, series, task.pipeline, _words(task), status, reason)
             self.failed.append(refusal)
             self._results.refuse([refusal])
+            case = self._results.case_key(task.series, task.pipeline)
+            if self._results.outdate(case, reason):
+                self.outdated.append(case)
 
 
 def _load(pipeline: Pipeline, bundle: Path, options: Options) -> "Scorer":

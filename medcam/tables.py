@@ -56,6 +56,9 @@ def outcome_table(outcome: "Outcome") -> RenderableType:
 def _counts(outcome: "Outcome") -> Iterator[str]:
     for name, counts in outcome.intake.counts().items():
         yield f"{name}: " + ", ".join(f"{count} {status}" for status, count in counts.items())
+    if outcome.outdated:
+        were = "case is" if len(outcome.outdated) == 1 else "cases are"
+        yield f"{len(outcome.outdated)} older {were} marked as outdated: the source gave no result now"
     new = sum(row["new"] for row in outcome.rows)
     yield f"cases: {new} scored now, {len(outcome.rows) - new} known from before, in {outcome.seconds:.1f} s"
     plain = sorted({row["pipeline"] for row in outcome.rows if not row["calibrated"]})

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = (
     "errors", "plugins", "record", "storage", "grid", "study", "findings", "pipeline", "selection", "display", "progress", "readers", "transforms", "data",
-    "models", "explainers", "uncertainty", "reliability", "regions", "evaluation", "training", "protocols", "results", "review", "reports",
+    "models", "explainers", "uncertainty", "reliability", "regions", "evaluation", "training", "protocols", "results", "outdating", "review", "reports",
     "casework", "scoring", "explaining", "screening", "tables", "demo", "cli", "__main__",
 )  # fmt: skip
 SHELVES = ("readers", "transforms", "models", "explainers", "uncertainty", "regions", "protocols", "reports")

@@ -13,7 +13,7 @@ from medcam.review.pictures import Pictures
 from medcam.review.session import Session
 from medcam.review.worklist import next_unread, unaided, worklist
 
-COLOURS = {"refer": "orange", "flagged": "red", "not flagged": "gray", "demonstration only": "gray"}
+COLOURS = {"refer": "orange", "flagged": "red", "not flagged": "gray", "demonstration only": "gray", "outdated": "gray"}
 
 
 def show(results: Results, key: str, reader: str, hidden: bool) -> None:
@@ -28,6 +28,8 @@ def show(results: Results, key: str, reader: str, hidden: bool) -> None:
     case = pictures.case
     session = reading.session(results, key, reader, hidden)
     header(results, case, session)
+    if case.decision.outdated:
+        st.warning(f"Outdated: {case.decision.outdated}")
     if session.shows_ai:
         answer(case)
     viewer.show(pictures, session)

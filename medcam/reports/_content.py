@@ -30,12 +30,11 @@ class Content(Record):
 
 def content(case: Case, context: Context) -> Content:
     """What is said about a case."""
-    tones: dict[str, Tone] = {"flagged": "flagged", "refer": "refer", "not flagged": "quiet"}
     return Content(
         title=f"AI finding: {case.finding}",
         question=case.question,
         decision=case.decision.text,
-        tone="demonstration" if case.decision.demonstration else tones[case.decision.outcome],
+        tone=_tone(case),
         score=f"{case.prediction.score_name} {case.prediction.score:.3f}, threshold {case.prediction.threshold:.3f}",
         reviewed=_review.status(context.verdicts),
         disclaimer=DISCLAIMER,
@@ -51,6 +50,13 @@ def content(case: Case, context: Context) -> Content:
             Section("provenance", "Provenance", _provenance(case, context)),
         ),
     )
+
+
+def _tone(case: Case) -> Tone:
+    tones: dict[str, Tone] = {"flagged": "flagged", "refer": "refer", "not flagged": "quiet"}
+    if case.decision.outdated:
+        return "quiet"
+    return "demonstration" if case.decision.demonstration else tones[case.decision.outcome]
 
 
 def _patient(case: Case, context: Context) -> tuple[Block, ...]:

@@ -18,6 +18,8 @@ def blocks(case: Case) -> tuple[Block, ...]:
     warnings = (DEMONSTRATION,) if decision.demonstration else ()
     if not decision.demonstration and decision.outcome == "not flagged":
         warnings = (NOT_NORMAL,)
+    if decision.outdated:
+        warnings = (f"Outdated: {decision.outdated}", *warnings)
     rows = (
         ("Decision", decision.text),
         ("Why", "; ".join(decision.reasons)),

@@ -9,7 +9,7 @@ from medcam.errors import REASONS
 from medcam.findings import plus_minus
 from medcam.reports.base import Entry
 
-ORDER = {"refer": 0, "flagged": 1, "demonstration only": 2, "not flagged": 3}
+ORDER = {"refer": 0, "flagged": 1, "demonstration only": 2, "not flagged": 3, "outdated": 4}
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ class Row(Record):
     decision: str
     """The words to show: a demonstration model decides nothing."""
     outcome: str
+    """Of the decision; "outdated" where the source gave no result when it was screened again."""
     score: float
     threshold: float
     score_sd: float | None
@@ -69,9 +70,11 @@ def worklist(results: Results) -> list[Row]:
     return sorted(rows, key=pressing)
 
 
-def pressing(row: Row) -> tuple[bool, float, float, str]:
-    """Sort key: to refer first, then by score as shown (two decimals), then by doubt, each the highest first."""
-    return row.outcome != "refer", -round(row.score, 2), -(row.score_sd or 0.0), row.key
+def pressing(row: Row) -> tuple[bool, bool, float, float, str]:
+    """Sort key: what is outdated last; to refer first, then by score as shown (two decimals), then by doubt, each the
+    highest first.
+    """
+    return row.outcome == "outdated", row.outcome != "refer", -round(row.score, 2), -(row.score_sd or 0.0), row.key
 
 
 def latest(verdicts: Iterable[Verdict]) -> tuple[tuple[str, Agreement], ...]:
