@@ -6,7 +6,7 @@ from torch import Tensor
 WEAK = 0.3
 """Share of the squared values below which the first component is one of several."""
 BLOCK, PRODUCTS, ROUNDS, ACCURATE = 8, 4, 20, 1e-9
-"""Of the iteration for the first eigenvector: vectors, products between two looks, looks, and when it is good enough."""
+"""Of the iteration for the first eigenvector: vectors, products before each look, looks, and when it is good enough."""
 
 
 def principal(features: Tensor, centre: Tensor | bool) -> tuple[Tensor, Tensor]:
