@@ -110,7 +110,7 @@ class Scorer:
         shown = _stitched(self._map(parts[0], 0), parts, slide.grids, looked.weights.tolist())
         notes: tuple[str, ...] = (
             ATTENDED,
-            f"doubt was measured on the {TILES_DISTURBED} tiles attended to most, as a slide of their own",
+            f"doubt was measured on the {TILES_DISTURBED} tiles attended to most, the others left as they are",
         )
         top = self._full_colour(parts[0].method, len(slide.grids))
         if top is None:

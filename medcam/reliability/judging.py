@@ -15,9 +15,11 @@ from medcam.findings import Prediction, Uncertainty
 from medcam.grid import Grid
 from medcam.models import Bundle
 from medcam.models._attention import AT_ONCE, FEATURES, Attending, Looked, folded
+from medcam.models._completed import Completed
 from medcam.reliability.apply import Reliability, uncertainty
 from medcam.reliability.support import features
 from medcam.uncertainty import SHELF, Spread
+from medcam.uncertainty.ensemble import Ensemble
 
 TILES_DISTURBED = 16
 """Of a slide, this many tiles with the highest scores are disturbed; their pooled score stands for the slide's."""
@@ -99,12 +101,20 @@ class Judge:
         return explain_bag(self.attending, x, self._explainer, odds, self._layer, grids, self._batch_size)
 
     def spreads_of_bag(self, x: Tensor, looked: Looked, label: int, seed: int = 0) -> list[Spread]:
-        """How far a bag of those images (N, C, H, W) moves that are attended to most, when they are disturbed alike."""
+        """How far a bag (N, C, H, W) moves when those of its images are disturbed alike that are attended to most.
+
+        The other images stay as they are. Of an ensemble, whose networks see them otherwise, they are left out.
+        """
         if self._disturbance is None:
             return []
-        rows = looked.weights.argsort(descending=True, stable=True)[:TILES_DISTURBED].cpu()
-        bag = x[rows].transpose(0, 1)[None]  # (1, C, n, H, W)
-        return self.spreads(self.explain(bag.to(looked.weights.device), label), seed)
+        assert self.attending is not None
+        rows = looked.weights.argsort(descending=True, stable=True)[:TILES_DISTURBED]
+        bag = x[rows.to(x.device)].transpose(0, 1)[None].to(looked.weights.device)  # (1, C, n, H, W)
+        alone = isinstance(self._disturbance, Ensemble)
+        network = self.bundle.model if alone else Completed(self.attending, looked, rows).eval()
+        odds = partial(self.bundle.odds, label=label)
+        explained = explain(network, bag, self._explainer, odds, self._layer)
+        return self._disturbance.spread(network, explained, seed=seed)
 
     def features(self, parts: Sequence[Explained], looked: Sequence[Looked] = ()) -> npt.NDArray[np.float32] | None:
         """(N, D) as the bundle's support knows them; None where it has none.

@@ -9,6 +9,7 @@ from torch import nn
 from medcam.errors import ModelError
 from medcam.explainers import explain
 from medcam.models._attention import AT_ONCE, Attending
+from medcam.models._completed import Completed
 from medcam.models.mil import MIL
 from medcam.models.resnet import ResNet
 
@@ -91,6 +92,16 @@ def test_the_head_sees_the_attended_features() -> None:
     seen = attending(mil).look(images(BAG), [2, 4])
     wanted = seen.embedded @ mil.encoder.head.map.weight.flatten(1).T + mil.encoder.head.bias
     torch.testing.assert_close(seen.output, wanted)
+
+
+def test_a_few_images_again_among_the_others_are_the_whole_bag() -> None:
+    mil = network()
+    looked, again = attending(mil).look(images(BAG), [6]), torch.tensor([4, 1])
+    few = Completed(attending(mil), looked, again)
+    torch.testing.assert_close(few(BAG[:, :, again]), mil(BAG))
+    changed = BAG.clone()
+    changed[:, :, again] = BAG[:, :, again].flip(-1) * 0.3
+    torch.testing.assert_close(few(changed[:, :, again]), mil(changed))
 
 
 def test_a_large_bag_is_looked_at_in_turns() -> None:

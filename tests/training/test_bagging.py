@@ -21,6 +21,7 @@ from medcam.grid import Grid
 from medcam.models import load_bundle
 from medcam.models._attention import FEATURES, Attending
 from medcam.pipeline import shelf
+from medcam.reliability.judging import TILES_DISTURBED
 from medcam.reliability.support import BLOB, Support
 from medcam.results import Results
 from medcam.scoring import Scorer
@@ -187,7 +188,7 @@ SERIES = Series("slide", "slide", "SM", (), ((0, 0),), Grid.plane((8, 8)), True,
 
 
 def slide(tiles: np.ndarray, origins: list[tuple[int, int]]) -> Pixels:
-    return Pixels(tiles, Grid.plane((192, 72)), True, "RGB", origins=tuple(origins))
+    return Pixels(tiles, Grid.plane((192, 800)), True, "RGB", origins=tuple(origins))
 
 
 def answered(ran: Ran, pixels: Pixels, explainer: str = "gradcam", uncertainty: str = "none", size: int = 2) -> Answer:
@@ -276,6 +277,18 @@ def test_the_order_of_the_tiles_and_how_many_go_at_once_change_nothing(slides: R
     np.testing.assert_allclose(one.explanation.evidence, other.explanation.evidence, atol=1e-5)
     assert one.uncertainty.scores == pytest.approx(other.uncertainty.scores, abs=1e-4)
     assert one.uncertainty.score_sd is not None
+
+
+def test_of_a_large_slide_some_tiles_are_disturbed_among_all_others(slides: Ran) -> None:
+    """Contrast and noise hardly move these tiles: the disturbed scores lie about the slide's own."""
+    count = TILES_DISTURBED + 8
+    random = np.random.default_rng(5)
+    many = np.stack([patch(random, number == 3) for number in range(count)])
+    found = answered(slides, slide(many, [(0, SIZE * n) for n in range(count)]), uncertainty="augmentation", size=8)
+    assert len(found.prediction.part_weights) == count
+    assert found.uncertainty.scores["contrast up"] == pytest.approx(found.prediction.score, abs=0.05)
+    assert found.uncertainty.scores["noise"] == pytest.approx(found.prediction.score, abs=0.05)
+    assert any("others left as they are" in note for note in found.explanation.notes)
 
 
 def test_a_single_patch_is_a_bag_too(slides: Ran) -> None:
