@@ -109,17 +109,18 @@ def _batches(images: Images) -> Iterator[torch.Tensor]:
 
 
 def asked(
-    network: nn.Module, images: Images, settings: Settings, doubt: bool = True
+    network: nn.Module, images: Images, settings: Settings, doubt: bool = True, upright: bool = True
 ) -> tuple[Values, Values, Values, Values]:
     """Logits (N, K), and spreads (N,) of the probability of the class that the mean of the passes predicts.
 
     By dropout, by copies changed as in the training, and by such copies that are not mirrored upside down: a pleura
-    below is no ultrasound of a lung, so that its doubt is not that of the picture.
+    below is no ultrasound of a lung, so that its doubt is not that of the picture. Unless `upright`, the last is the
+    one before again and costs nothing.
     """
     if not doubt:
         unknown = np.full(len(images), np.nan)
         return frame_logits(network, images), unknown, unknown, unknown
-    sideways = tuple(axis for axis in settings.flips if axis != UPSIDE_DOWN)
+    sideways = tuple(axis for axis in settings.flips if axis != UPSIDE_DOWN or not upright)
     random = {flips: torch.Generator().manual_seed(settings.seed) for flips in (settings.flips, sideways)}
     logits, dropped = [], []
     changed: dict[tuple[int, ...], list[torch.Tensor]] = {flips: [] for flips in random}
@@ -130,8 +131,8 @@ def asked(
             for flips, generator in random.items():
                 copies = (augment_images(x, flips, generator, changes=settings.changes) for _ in range(PASSES))
                 changed[flips].append(torch.stack([network(copy).softmax(1) for copy in copies]))
-    by_change, upright = (_spread(torch.cat(changed[flips], dim=1)) for flips in (settings.flips, sideways))
-    return torch.cat(logits).double().numpy(), _spread(torch.cat(dropped, dim=1)), by_change, upright
+    by_copies = [_spread(torch.cat(changed[flips], dim=1)) for flips in (settings.flips, sideways)]
+    return torch.cat(logits).double().numpy(), _spread(torch.cat(dropped, dim=1)), by_copies[0], by_copies[1]
 
 
 def _with_dropout(network: nn.Module, x: torch.Tensor, seed: int) -> torch.Tensor:

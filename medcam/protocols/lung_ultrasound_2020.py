@@ -190,7 +190,7 @@ def _severity(manifest: Path, run: Folds, settings: Settings, size: int, setting
     where = {"dataset": BLUES, "view_or_probe": "convex"}
     images = _frames(manifest, where, size, setting, labels)
     stated = Manifest.read(manifest, where)
-    logits, *spreads = zip(*(asked(network, images, settings) for network in run.networks), strict=True)
+    logits, *spreads = zip(*(asked(network, images, settings, upright=False) for network in run.networks), strict=True)
     probabilities = np.mean([_softmax(z) for z in logits], axis=0)  # (frames, classes)
     confidence = np.mean([one_minus_two_sigma(sd) for sds in spreads[:2] for sd in sds], axis=0)
     kept = sure(confidence)
