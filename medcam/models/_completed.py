@@ -7,7 +7,7 @@ from medcam.models._attention import Attending, Looked, folded
 
 
 class Completed(nn.Module):
-    """Takes some images of a bag (1, C, n, H, W) and gives the logits (1, K) of the whole bag.
+    """Takes some images of a bag (B, C, n, H, W) and gives the logits (B, K) of the whole bag.
 
     Its layers have the names that they have in the network itself.
 
@@ -25,7 +25,12 @@ class Completed(nn.Module):
         self._logits, self._features = looked.logits.detach()[others], looked.features.detach()[others]
 
     def forward(self, bag: torch.Tensor) -> torch.Tensor:
-        """Of one bag."""
-        logits, features = Attending(self.encoder, self.attention).each(folded(bag))
-        weights: torch.Tensor = self.attention(torch.cat([features, self._features])[None])[0]  # (N,)
-        return (torch.cat([logits, self._logits]) * weights.unsqueeze(-1)).sum(dim=0, keepdim=True)
+        """Of several versions (B, C, n, H, W) of these images to logits (B, K)."""
+        each = Attending(self.encoder, self.attention).each(folded(bag))
+        own = (values.reshape(len(bag), -1, values.shape[-1]) for values in each)  # (B, n, K) and (B, n, F)
+        logits, features = (
+            torch.cat([values, others.expand(len(bag), *others.shape)], dim=1)
+            for values, others in zip(own, (self._logits, self._features), strict=True)
+        )
+        weights: torch.Tensor = self.attention(features)  # (B, N)
+        return (logits * weights.unsqueeze(-1)).sum(dim=1)

@@ -12,6 +12,7 @@ from medcam.models._attention import AT_ONCE, Attending
 from medcam.models._completed import Completed
 from medcam.models.mil import MIL
 from medcam.models.resnet import ResNet
+from medcam.uncertainty.dropout import Dropout, dropping
 
 
 def network() -> MIL:
@@ -102,6 +103,21 @@ def test_a_few_images_again_among_the_others_are_the_whole_bag() -> None:
     changed = BAG.clone()
     changed[:, :, again] = BAG[:, :, again].flip(-1) * 0.3
     torch.testing.assert_close(few(changed[:, :, again]), mil(changed))
+    both = torch.cat([BAG, changed])
+    torch.testing.assert_close(few(both[:, :, again]), mil(both))
+
+
+def test_dropout_is_replayed_in_a_bag_and_among_the_others_as_it_runs_in_the_whole_network() -> None:
+    torch.manual_seed(0)
+    mil = MIL(ResNet(2, 3, 1, (4, 8), (1, 1), (1, 2), dropout=0.4), 8).eval()
+    few = Completed(attending(mil), attending(mil).look(images(BAG), [6]), torch.tensor([1, 2, 5]))
+    for net, bag in ((mil, torch.cat([BAG, BAG.flip(-1)])), (few.eval(), BAG[:, :, [1, 2, 5]])):
+        explained = explain(net, bag, targets=lambda output: output[:, 0], layer="encoder.head.map")
+        spreads = Dropout(3).spread(net, explained)
+        for seed in range(3):
+            with torch.no_grad(), dropping(net, [seed]):
+                wanted = net(bag)[:, 0].tolist()
+            assert [spread.logits[f"pass {seed + 1}"] for spread in spreads] == pytest.approx(wanted, abs=1e-6)
 
 
 def test_a_large_bag_is_looked_at_in_turns() -> None:

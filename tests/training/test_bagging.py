@@ -28,6 +28,7 @@ from medcam.scoring import Scorer
 from medcam.screening import Options as ScreeningOptions
 from medcam.screening import screen
 from medcam.study import Identifiers, Pixels, Series
+from medcam.training.bagging import usual_batch
 from medcam.training.plan import make_plan
 from medcam.training.train import PREDICTIONS, train
 from tests.training.conftest import Ran
@@ -340,5 +341,9 @@ def test_an_exam_of_several_classes_is_no_bag(small: Path) -> None:
     assert refused.value.code == "mixed-labels"
 
 
-def test_a_frame_classifier_is_still_taught_frames(small: Path) -> None:
+def test_a_step_has_fewer_bags_than_it_would_have_images() -> None:
+    assert (usual_batch("resnet18"), usual_batch("mil_resnet18"), usual_batch("video_mobilenet_v3_small")) == (16, 4, 4)
+
+
+def test_a_classifier_of_single_images_is_taught_no_bags(small: Path) -> None:
     assert make_plan(X_RAYS, write_pictures(small / "more", 16), replace(OPTIONS, arguments=TINY)).bag is None
