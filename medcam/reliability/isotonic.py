@@ -46,7 +46,8 @@ class Steps(Record):
         count = np.bincount(of).astype(np.float64)
         found = isotonic_regression(np.bincount(of, weights=soft) / count, weights=count)
         edges = np.unique(np.concatenate([found.blocks[:-1], found.blocks[1:] - 1]))  # first and last of each step
-        return cls(tuple(places[edges].tolist()), tuple(found.x[edges].tolist()))
+        values = np.round(found.x[edges], 12)  # steps that differ by rounding alone are one
+        return cls(tuple(places[edges].tolist()), tuple(values.tolist()))
 
     def at(self, z: npt.ArrayLike) -> Values:
         """Probabilities of logits, of the same shape."""

@@ -11,9 +11,11 @@ import numpy.typing as npt
 import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss, matthews_corrcoef, roc_auc_score
 
+from medcam.errors import UsageError
 from medcam.evaluation.bootstrap import Estimate
 from medcam.evaluation.table import Scored
 from medcam.pipeline import shelf
+from medcam.training._card_figures import _fitted
 from medcam.training._markdown import plain, table, told
 from medcam.training.account import Account
 from medcam.training.answers import Answers
@@ -189,3 +191,22 @@ def test_a_fixed_sensitivity_finds_so_many_of_the_sick() -> None:
     for cut in learned.calibration.thresholds:
         assert cut.sensitivity >= 0.85
         assert cut.origin.startswith("sensitivity 90%")
+
+
+def test_steps_are_learned_for_each_label_refused_for_few_and_told() -> None:
+    training, calibration = answers("sigmoid", ("a", "b"), 80, 0, "t"), answers("sigmoid", ("a", "b"), 400, 1, "c")
+    found = learn(training, calibration, 0.1, None, "salt", "isotonic").calibration
+    probability = calibration.calibrated(found).probabilities
+    for k, cut in enumerate(found.thresholds):
+        steps = found.steps[k]
+        assert steps is not None
+        assert _fitted(found, k) == f"{steps.count} steps"
+        np.testing.assert_allclose(probability[:, k], steps.at(calibration.scored.logits[:, k]))
+        assert len(np.unique(probability[:, k])) == steps.count  # equal within a step to the last bit
+        flagged, sick = probability[:, k] >= cut.value, calibration.scored.targets[:, k] > 0.5
+        assert cut.sensitivity == pytest.approx(flagged[sick].mean())
+    with pytest.raises(UsageError, match="take --calibration scaling") as refused:
+        learn(training, answers("sigmoid", ("a", "b"), 80, 1, "c"), 0.1, None, "salt", "isotonic")
+    assert refused.value.code == "too-few-patients"
+    few = learn(training, answers("sigmoid", ("a", "b"), 80, 1, "c"), 0.1, None, "salt", "auto").calibration
+    assert few.kind == "scaling"
