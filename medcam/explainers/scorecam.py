@@ -26,14 +26,17 @@ class ScoreCAM(Method):
     by corners and the map by half pixels; torch-cam subtracts the score of the whole image, which changes nothing.)
 
     With `groups` only one channel of each cluster of alike masks is asked, where masks are the more alike the more
-    they correlate, and every other channel's score is kriged from those: a tenth of the forward passes, and mostly
-    nearly the same order of cells. Where the score depends on more of a mask than its like tells, as with a pooling
-    that is nearly a maximum, it may miss the few channels that decide; see docs/results/explainers.md.
+    they correlate, and every other channel's score is kriged from those. On fresh phantoms, with a tenth of the forward
+    passes, cells are ranked as by all channels in histology and ultrasound (median correlation 0.98 and 0.97), but not
+    in chest X-rays (0.77, hardly better than all channels weighted alike): there alike masks have unlike scores. See
+    docs/results/explainers.md.
 
     Args:
         groups: clusters of channels; None asks every channel, as the paper does.
         hidden: what hidden cells become: a number, "mean" or "blur". The paper multiplies, so that they become 0,
-            which is the mean of its images; here by default each image's own mean.
+            which is the mean of its images; here by default each image's own mean. None is best everywhere: of 5, 6
+            and 6 fresh phantoms of X-ray, histology and ultrasound the peak lay in the lesion in 0, 4 and 5 with the
+            mean, in 2, 0 and 5 with the blur, and in 0, 0 and 5 with black, which is 0 there.
         of: "logit" or "probability".
 
     Raises:
