@@ -97,6 +97,15 @@ def test_training_leaves_the_random_numbers_of_others_alone(tmp_path):
     assert torch.equal(torch.rand(3), expected)
 
 
+@pytest.fixture
+def listening():
+    """To Ctrl+C, which a process started in the background does not."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("listening")
 @pytest.mark.parametrize("looks", [1, 20, 33, 100, 191])  # 32 in each of six epochs
 def test_after_ctrl_c_the_run_goes_on_exactly(looks, tmp_path, unbroken):
     def press():
