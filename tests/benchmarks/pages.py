@@ -50,7 +50,7 @@ compressed, each with its own identifiers; the weights are random, which changes
     Page(
         "explainers.md",
         "What explanations cost",
-        ("explaining", "explaining_memory", "explaining_costs", "explaining_cuda", "scorecam"),
+        ("explaining", "explaining_memory", "explaining_costs", "explaining_cuda", "scorecam", "scorecam_wide"),
         """Ratios are taken round by round, and the sides take turns within a round: other work on the machine slows all of them, so
 ratios count more than seconds. Weights are random and images are noise where nothing else is said, which changes
 nothing about the work. What the methods are, and when to take which, is told in [methods.md](../explainers/methods.md).""",
