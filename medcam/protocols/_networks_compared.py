@@ -54,9 +54,8 @@ def networks(runs: Sequence[Run]) -> str:
 {table((*header, "Sensitivity", "Specificity", "Minutes"), rows)}
 
 Pooled: calibrated probabilities of all patients, each by the fold that did not learn from the patient. A plain \
-ResNet-18 of 160 px had been measured at about 0.80 before, with five folds and so with half as many images again to \
-learn from. Training took {sum(run.minutes for run in runs):.0f} minutes in all, whenever that was. The mean is that \
-of the calibrated probabilities; no network was chosen for it."""
+ResNet-18 of 160 px had been measured at about 0.80 before. Training took {sum(run.minutes for run in runs):.0f} \
+minutes in all, whenever that was. The mean is that of the calibrated probabilities; no network was chosen for it."""
 
 
 def mean_of(runs: Sequence[Run]) -> Performance | None:
