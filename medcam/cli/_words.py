@@ -6,12 +6,15 @@ from medcam.errors import UsageError
 from medcam.plugins import near
 
 
-def pair(text: str, option: str = "--model", form: str = "PIPELINE=BUNDLE") -> tuple[str, str]:
-    """Both sides of NAME=VALUE."""
-    name, sign, value = text.partition("=")
-    if not sign or not value:
-        raise UsageError(f"bad-{option.strip('-')}", f"{option} takes {form}, not {text!r}.")
-    return name, value
+def pairs(texts: list[str] | None, option: str, form: str) -> dict[str, str]:
+    """Both sides of each NAME=VALUE; `form` tells the user what they are called."""
+    found = {}
+    for text in texts or ():
+        name, sign, value = text.partition("=")
+        if not sign or not value:
+            raise UsageError(f"bad-{option.strip('-')}", f"{option} takes {form}, not {text!r}.")
+        found[name] = value
+    return found
 
 
 def one_of(option: str, word: str, known: dict[str, str]) -> Any:

@@ -7,7 +7,7 @@ import typer
 
 from medcam.cli._options import Classes, Device, Manifest, MultiLabel, TrustCode, Where
 from medcam.cli._terminal import finish, progress_bars, say, show
-from medcam.cli._words import one_of, pair
+from medcam.cli._words import one_of, pairs
 
 
 def evaluate(
@@ -56,7 +56,7 @@ def evaluate(
 
     words = {"positive": positive, "negative": negative, "classes": classes, "multilabel": multilabel}
     options = Options(
-        where=dict(pair(text, "--where", "COLUMN=VALUE") for text in where or ()),
+        where=pairs(where, "--where", "COLUMN=VALUE"),
         side=split,
         by=one_of("--by", by, {level: level for level in ("image", "exam", "patient")}),
         rule=aggregate,

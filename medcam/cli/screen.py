@@ -7,7 +7,7 @@ import typer
 
 from medcam.cli._options import AssumeAnatomy, Device, Pipelines, TrustCode
 from medcam.cli._terminal import finish, progress_bars, show, stoppable
-from medcam.cli._words import pair
+from medcam.cli._words import pairs
 
 
 def screen(
@@ -36,7 +36,7 @@ def screen(
 
     options = Options(
         pipelines=tuple(pipeline or ()),
-        models=dict(pair(text) for text in model or ()),
+        models=pairs(model, "--model", "PIPELINE=BUNDLE"),
         device=device,
         batch_size=batch_size,
         workers=workers,

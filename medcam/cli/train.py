@@ -7,7 +7,7 @@ import typer
 
 from medcam.cli._options import Classes, Manifest, MultiLabel, Where
 from medcam.cli._terminal import progress_bars, show, stoppable
-from medcam.cli._words import gamma_of, one_of, pair, size_of
+from medcam.cli._words import gamma_of, one_of, pairs, size_of
 
 
 def train(
@@ -129,7 +129,7 @@ def train(
         negative=negative,
         classes=classes,
         multilabel=multilabel,
-        where=dict(pair(text, "--where", "COLUMN=VALUE") for text in where or ()),
+        where=pairs(where, "--where", "COLUMN=VALUE"),
         split_column=split_column,
         folds=folds,
         sensitivity=sensitivity,

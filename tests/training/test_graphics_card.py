@@ -1,7 +1,6 @@
 """Training on a graphics card: it learns, in 16 bits, goes on exactly after an interruption, and leaves plain weights."""
 
 import signal
-from dataclasses import replace
 
 import pytest
 import torch
@@ -50,5 +49,5 @@ def test_the_first_loss_is_that_of_the_processor(tmp_path, monkeypatch):
     settings = Settings(epochs=1, batch=32, per_epoch=32, augment=False, precision="32")
     here = fit(network(dropout=0.0), squares(), squares(seed=1), settings, tmp_path / "card", QUIET)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    there = fit(network(dropout=0.0), squares(), squares(seed=1), replace(settings), tmp_path / "cpu", QUIET)
+    there = fit(network(dropout=0.0), squares(), squares(seed=1), settings, tmp_path / "cpu", QUIET)
     assert here.history[0].loss == pytest.approx(there.history[0].loss, rel=1e-3)
