@@ -129,7 +129,7 @@ def deviations(
 
 def _batches(bundle: Bundle, images: Images, size: int) -> Iterator[Tensor]:
     """(B, C, *space) in turns, on the network's device; of cines and bags, which differ in size, one by one."""
-    device = next(bundle.model.parameters()).device
+    device = bundle.device
     size = 1 if isinstance(images, Wholes) else size
     for start in range(0, len(images), size):
         rows = range(start, min(start + size, len(images)))

@@ -109,7 +109,7 @@ def _images(
 ) -> list[Answered]:
     """Files of one part each, together."""
     x = torch.stack([images[int(group[0])]["image"] for group in batch])
-    explained = judge.explain(x.to(next(judge.bundle.model.parameters()).device), chosen[0])
+    explained = judge.explain(x.to(judge.bundle.device), chosen[0])
     spreads, features = judge.spreads(explained), judge.features([explained])  # of all labels at once
     answers = []
     for n, group in enumerate(batch):
@@ -141,7 +141,7 @@ def _bag(
 ) -> list[Answered]:
     """The patches of one exam, for a network that attends to them."""
     (group,) = batch
-    x = images[int(group[0])]["image"][None].to(next(judge.bundle.model.parameters()).device)  # (1, C, N, H, W)
+    x = images[int(group[0])]["image"][None].to(judge.bundle.device)  # (1, C, N, H, W)
     (looked,), tiles = judge.look(x), folded(x)
     features, patient = judge.features([], [looked]), _patient(images, manifest, group)
     return [

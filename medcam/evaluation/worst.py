@@ -100,7 +100,7 @@ def pictures(
         rows = np.flatnonzero(owner == one.case)
         row = int(rows[scored.probabilities[rows, one.label].argmax()])
         name = cases.labels[one.label]
-        x = images[row]["image"][None].to(next(bundle.model.parameters()).device)
+        x = images[row]["image"][None].to(bundle.device)
         parts = x.shape[2]
         if isinstance(images, Wholes) and images.by == "exam":
             x, shown, notes = _patch(bundle, folded(x), method, chosen[one.label], name)

@@ -43,6 +43,11 @@ class Bundle:
         """Of the weights, checked while loading."""
         return self.card.weights_sha256
 
+    @property
+    def device(self) -> torch.device:
+        """Where the network is, and where images must be."""
+        return next(self.model.parameters()).device
+
     def blob(self, name: str) -> bytes | None:
         """The content of a named file that was saved with the bundle; None where there was none of that name.
 

@@ -66,7 +66,7 @@ class Judge:
     def tiles(self, x: Tensor, label: int, grids: Sequence[Grid] | None = None) -> list[Explained]:
         """The same of many tiles, in turns."""
         starts, size = range(0, len(x), self._batch_size), self._batch_size
-        device = next(self.bundle.model.parameters()).device
+        device = self.bundle.device
         return [
             self.explain(x[i : i + size].to(device), label, None if grids is None else grids[i : i + size])
             for i in starts

@@ -57,7 +57,7 @@ def full_colour(
 
 def _of_image(bundle: Bundle, x: torch.Tensor, method: str, label: int) -> float:
     """The strongest evidence in a cine, or in the first tile of (N, C, *space)."""
-    device = next(bundle.model.parameters()).device
+    device = bundle.device
     odds = partial(bundle.odds, label=label)
     return float(explain(bundle.model, x[:1].to(device), method, odds, bundle.card.layer).evidence.max())
 
